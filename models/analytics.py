@@ -1,0 +1,234 @@
+"""The questions that merchants ask, answered from the totals: DESIGN §4, "What counts"."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from models import sync_runs
+from models.sync_runs import RunStatus
+from models.tenants import Tenant
+
+#: ISO 4217: currencies whose minor unit is not a hundredth.
+_DECIMALS = {
+    **dict.fromkeys(
+        [
+            "BIF",
+            "CLP",
+            "DJF",
+            "GNF",
+            "ISK",
+            "JPY",
+            "KMF",
+            "KRW",
+            "PYG",
+            "RWF",
+            "UGX",
+            "UYI",
+            "VND",
+            "VUV",
+            "XAF",
+            "XOF",
+            "XPF",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CurrencySales:
+    currency: str
+    revenue: Decimal
+    orders: int
+
+    @property
+    def average_order_value(self) -> Decimal:
+        """Revenue by orders, rounded half up to the currency's minor unit; 0 without orders."""
+        return in_minor_units(self.revenue / self.orders if self.orders else Decimal(0), self.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The days that the figures stand on, and whether they hold everything that the store had."""
+
+    first_day: date | None
+    last_day: date | None
+    is_complete: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """``currency`` is the shop's, None before anything is known of it; ``orders`` are of all currencies."""
+
+    currency: str | None
+    by_currency: Sequence[CurrencySales]
+    orders: int
+    customers: int
+    products: int
+    coverage: Coverage
+    last_updated_at: datetime | None
+
+    @property
+    def own(self) -> CurrencySales:
+        own = [sales for sales in self.by_currency if sales.currency == self.currency]
+        return own[0] if own else CurrencySales(self.currency or "", Decimal(0), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    date: date
+    orders: int
+    revenue: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    timezone: str
+    currency: str | None
+    days: Sequence[Day]
+    coverage: Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class TopCustomer:
+    id: uuid.UUID
+    shopify_id: int
+    first_name: str | None
+    last_name: str | None
+    email: str | None
+    orders_count: int
+    total_spent: Decimal
+    currency: str
+
+
+def in_minor_units(amount: Decimal, currency: str) -> Decimal:
+    return amount.quantize(Decimal(1).scaleb(-_DECIMALS.get(currency, 2)), rounding=ROUND_HALF_UP)
+
+
+def exact(amount: Decimal, currency: str | None) -> str:
+    """A decimal string with at least the currency's minor units, and every further digit that the amount has."""
+    decimals = _DECIMALS.get(currency or "", 2)
+    exponent = amount.normalize().as_tuple().exponent
+    return f"{amount:.{max(decimals, -int(exponent))}f}"
+
+
+_BY_CURRENCY = """
+select currency, sum(revenue) as revenue, sum(orders)::bigint as orders
+from daily_sales
+where tenant_id = :tenant_id
+  and (cast(:first as date) is null or day >= :first) and (cast(:last as date) is null or day <= :last)
+group by currency
+having sum(orders) <> 0
+order by sum(orders) desc, currency
+"""
+
+
+def stats(session: Session, tenant: Tenant, *, first: date | None = None, last: date | None = None) -> Stats:
+    """Sales of the shop's own days from ``first`` to ``last``, both inclusive; customers and products of today."""
+    sales = [
+        CurrencySales(row.currency, row.revenue, row.orders)
+        for row in session.execute(text(_BY_CURRENCY), {"tenant_id": tenant.id, "first": first, "last": last})
+    ]
+    totals = {
+        row.resource: row
+        for row in session.execute(
+            text("select resource, live, updated_at from resource_totals where tenant_id = :tenant_id"),
+            {"tenant_id": tenant.id},
+        )
+    }
+    currency = _currency(session, tenant)
+    sales.sort(key=lambda each: each.currency != currency)
+    return Stats(
+        currency=currency,
+        by_currency=sales,
+        orders=sum(each.orders for each in sales),
+        customers=totals["customers"].live if "customers" in totals else 0,
+        products=totals["products"].live if "products" in totals else 0,
+        coverage=coverage(session, tenant),
+        last_updated_at=max((row.updated_at for row in totals.values()), default=None),
+    )
+
+
+_MAIN_CURRENCY = """
+select currency from daily_sales where tenant_id = :tenant_id
+group by currency having sum(orders) > 0 order by sum(orders) desc, currency limit 1
+"""
+
+
+def _currency(session: Session, tenant: Tenant) -> str | None:
+    """The shop's own currency; until the shop has been read, the one that most of its orders are in."""
+    if tenant.currency is not None:
+        return tenant.currency
+    found: str | None = session.execute(text(_MAIN_CURRENCY), {"tenant_id": tenant.id}).scalar_one_or_none()
+    return found
+
+
+_TREND = """
+with range as (
+    select coalesce(cast(:first as date), min(day)) as first, greatest(coalesce(cast(:last as date), max(day)), cast(:first as date)) as last
+    from daily_sales where tenant_id = :tenant_id and orders <> 0
+)
+select cast(calendar.day as date) as day,
+       coalesce(sum(sales.orders), 0)::bigint as orders,
+       coalesce(sum(sales.revenue) filter (where sales.currency = :currency), 0) as revenue
+from range
+cross join lateral generate_series(range.first::timestamp, range.last::timestamp, interval '1 day') as calendar (day)
+left join daily_sales as sales on sales.tenant_id = :tenant_id and sales.day = cast(calendar.day as date)
+group by calendar.day
+order by calendar.day
+"""
+
+
+def trend(session: Session, tenant: Tenant, *, first: date | None = None, last: date | None = None) -> Trend:
+    """Every day of the range, the shop's own days: by default from its first day with an order to its last."""
+    currency = _currency(session, tenant)
+    rows = session.execute(text(_TREND), {"tenant_id": tenant.id, "first": first, "last": last, "currency": currency})
+    return Trend(
+        timezone=tenant.timezone,
+        currency=currency,
+        days=[Day(row.day, row.orders, row.revenue) for row in rows],
+        coverage=coverage(session, tenant),
+    )
+
+
+_TOP_CUSTOMERS = """
+select customers.id, customers.shopify_id, first_name, last_name, email, orders_count, total_spent, sales.currency
+from customer_sales as sales
+join customers on customers.tenant_id = sales.tenant_id and customers.shopify_id = sales.customer_shopify_id
+where sales.tenant_id = :tenant_id and sales.currency = :currency and sales.orders_count > 0
+  and customers.deleted_at is null and customers.updated_at is not null
+order by total_spent desc, sales.customer_shopify_id
+limit :limit
+"""
+
+
+def top_customers(session: Session, tenant: Tenant, *, limit: int) -> list[TopCustomer]:
+    """Those who spent most on orders that count, in the shop's own currency."""
+    currency = _currency(session, tenant)
+    if currency is None:
+        return []
+    rows = session.execute(text(_TOP_CUSTOMERS), {"tenant_id": tenant.id, "currency": currency, "limit": limit})
+    return [TopCustomer(*row) for row in rows]
+
+
+_DAYS = "select min(day), max(day) from daily_sales where tenant_id = :tenant_id and orders <> 0"
+
+
+def coverage(session: Session, tenant: Tenant) -> Coverage:
+    """What the figures stand on: complete once a sync over everything agreed with the store's own counts."""
+    first_day, last_day = session.execute(text(_DAYS), {"tenant_id": tenant.id}).one()
+    run = sync_runs.latest_full(session, tenant.id)
+    if run is None:
+        reason: str | None = "the history has not been synced yet"
+    elif run.status != RunStatus.COMPLETED:
+        reason = f"the latest sync ended {run.status}: {run.error}"
+    else:
+        reason = None
+    return Coverage(first_day, last_day, is_complete=reason is None, reason=reason)

@@ -1,0 +1,70 @@
+"""The connection to Postgres: one engine a process, and the errors that mean it is away."""
+
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy
+from sqlalchemy import Engine, create_engine
+from sqlmodel import Session
+
+import settings
+
+#: What SQLAlchemy raises when Postgres is away, restarting or overloaded: failures of ours, not of what was being written.
+OUTAGES: tuple[type[Exception], ...] = (
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.TimeoutError,
+)
+
+#: Connections of one process: eight threads of work, and room for the ones that look after the process.
+POOL_SIZE = 10
+#: Seconds until a connection that cannot be made counts as an outage.
+CONNECT_TIMEOUT = 3
+#: Milliseconds: no statement of ours takes this long, a page of 250 orders takes 0.1 s.
+STATEMENT_TIMEOUT = 60_000
+#: Milliseconds to wait for another writer of the same shop.
+LOCK_TIMEOUT = 15_000
+
+
+@functools.cache
+def engine() -> Engine:
+    """This process's engine. Made on first use, so that importing needs no Postgres."""
+    return create_engine(
+        settings.load().database_url.get_secret_value(),
+        pool_size=POOL_SIZE,
+        max_overflow=2,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        hide_parameters=True,  # shoppers' data stays out of errors and logs
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT,
+            "application_name": "shopstream",
+            "keepalives_idle": 10,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            "options": (
+                f"-c timezone=UTC -c statement_timeout={STATEMENT_TIMEOUT} -c lock_timeout={LOCK_TIMEOUT}"
+                " -c idle_in_transaction_session_timeout=60000"
+            ),
+        },
+    )
+
+
+# A forked child must not share its parent's connections.
+os.register_at_fork(after_in_child=engine.cache_clear)
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """A session whose changes are committed at the end of the block, or not at all."""
+    with Session(engine(), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def ping() -> None:
+    """Raises one of OUTAGES when Postgres does not answer."""
+    with engine().connect() as connection:
+        connection.execute(sqlalchemy.text("select 1"))

@@ -1,0 +1,92 @@
+"""Quarantine: what Shopify sent and could not be stored, with its reason, so that one bad row costs itself alone."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Index, text
+from sqlmodel import Field, SQLModel
+
+from models.columns import id_field, now_field, shopify_id_field, time_field, uuid_field
+from models.tenants import Write
+
+#: Characters of the payload kept: enough to see what is wrong.
+MAX_PAYLOAD = 20_000
+
+
+class Quarantined(SQLModel, table=True):
+    __tablename__ = "quarantine"
+    __table_args__ = (
+        Index(
+            "quarantine_unresolved", "tenant_id", "resource", "shopify_id", postgresql_where=text("resolved_at is null")
+        ),
+    )
+
+    id: uuid.UUID = id_field()
+    tenant_id: uuid.UUID = Field(foreign_key="tenants.id")
+    resource: str
+    shopify_id: int | None = shopify_id_field(default=None, nullable=True)
+    reason: str
+    #: JSON with everything but ASCII escaped, so that whatever made the row unstorable can be stored here.
+    payload: str
+    source: str
+    run_id: uuid.UUID | None = uuid_field(default=None, nullable=True)
+    created_at: datetime = now_field()
+    #: When a later version of the resource could be stored.
+    resolved_at: datetime | None = time_field()
+
+
+def hold(
+    write: Write,
+    *,
+    resource: str,
+    shopify_id: int | None,
+    reason: str,
+    payload: str,
+    source: str,
+    run_id: uuid.UUID | None = None,
+) -> None:
+    """Keep what could not be stored. The same resource for the same reason is kept once."""
+    if shopify_id is not None:
+        write.session.execute(
+            text(
+                "update quarantine set resolved_at = :at where tenant_id = :tenant_id and resource = :resource"
+                " and shopify_id = :shopify_id and resolved_at is null"
+            ),
+            {"at": write.at, "tenant_id": write.tenant.id, "resource": resource, "shopify_id": shopify_id},
+        )
+    write.session.add(
+        Quarantined(
+            tenant_id=write.tenant.id,
+            resource=resource,
+            shopify_id=shopify_id,
+            reason=reason,
+            payload=payload[:MAX_PAYLOAD],
+            source=source,
+            run_id=run_id,
+        )
+    )
+
+
+def resolve(write: Write, resource: str, shopify_ids: Iterable[int]) -> None:
+    """These could be stored after all."""
+    write.session.execute(
+        text(
+            "update quarantine set resolved_at = :at where tenant_id = :tenant_id and resource = :resource"
+            " and shopify_id = any(:ids) and resolved_at is null"
+        ),
+        {"at": write.at, "tenant_id": write.tenant.id, "resource": resource, "ids": list(shopify_ids)},
+    )
+
+
+def seen_in_run(write: Write, resource: str, run_id: uuid.UUID) -> int:
+    """How many of a resource a run saw but could not store."""
+    return int(
+        write.session.execute(
+            text(
+                "select count(distinct coalesce(shopify_id::text, id::text)) from quarantine"
+                " where tenant_id = :tenant_id and resource = :resource and run_id = :run_id and resolved_at is null"
+            ),
+            {"tenant_id": write.tenant.id, "resource": resource, "run_id": run_id},
+        ).scalar_one()
+    )

@@ -1,0 +1,87 @@
+"""Resources marked to be fetched by id: their payload was not the whole of them, or its version could not be told."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Index, text
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from models.columns import now, now_field, shopify_id_field
+from models.tenants import Tenant, TenantStatus, Write
+
+#: A mark whose fetch has not come by then lost its message to a crash, and is given a new one.
+FORGOTTEN_AFTER = timedelta(minutes=2)
+
+
+class Refetch(SQLModel, table=True):
+    """A mark. It goes when a read that began after ``marked_at`` has been written."""
+
+    __tablename__ = "refetches"
+    __table_args__ = (Index("refetches_due", "due_at"),)
+
+    tenant_id: uuid.UUID = Field(foreign_key="tenants.id", primary_key=True)
+    resource: str = Field(primary_key=True)
+    shopify_id: int = shopify_id_field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    reason: str
+    first_marked_at: datetime = now_field()
+    marked_at: datetime = now_field()
+    #: When its message is expected to have been worked.
+    due_at: datetime = now_field()
+
+
+_MARK = """
+insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at, marked_at, due_at)
+select :tenant_id, :resource, shopify_id, :reason, :at, :at, :at from unnest(cast(:ids as bigint[])) as shopify_id
+on conflict (tenant_id, resource, shopify_id) do update
+set marked_at = excluded.marked_at, reason = excluded.reason
+"""
+
+_CLEAR = """
+delete from refetches
+where tenant_id = :tenant_id and resource = :resource and shopify_id = any(:ids) and marked_at <= :read_at
+"""
+
+
+def mark(write: Write, resource: str, shopify_ids: Iterable[int], reason: str) -> None:
+    """These must be fetched by a read that begins from now on."""
+    ids = sorted(shopify_ids)
+    if ids:
+        write.session.execute(
+            text(_MARK),
+            {"tenant_id": write.tenant.id, "resource": resource, "ids": ids, "reason": reason, "at": write.at},
+        )
+
+
+def clear(write: Write, resource: str, shopify_ids: Iterable[int], *, read_at: datetime) -> None:
+    """A read that began at ``read_at`` has been written for these."""
+    write.session.execute(
+        text(_CLEAR),
+        {"tenant_id": write.tenant.id, "resource": resource, "ids": list(shopify_ids), "read_at": read_at},
+    )
+
+
+def get(session: Session, tenant_id: uuid.UUID, resource: str, shopify_id: int) -> Refetch | None:
+    return session.get(Refetch, (tenant_id, resource, shopify_id))
+
+
+def postpone(session: Session, tenant_id: uuid.UUID, resource: str, shopify_id: int, *, until: datetime) -> None:
+    """Its message was put off: it is not forgotten before then."""
+    found = get(session, tenant_id, resource, shopify_id)
+    if found is not None:
+        found.due_at = until
+
+
+def forgotten(session: Session, *, limit: int) -> Sequence[Refetch]:
+    """Marks that lost their message, of active tenants; their clocks start anew."""
+    found = session.exec(
+        select(Refetch)
+        .join(Tenant)
+        .where(col(Refetch.due_at) < now() - FORGOTTEN_AFTER, col(Tenant.status) == TenantStatus.ACTIVE)
+        .order_by(col(Refetch.due_at))
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=Refetch)
+    ).all()
+    for each in found:
+        each.due_at = now()
+    return found

@@ -1,0 +1,8 @@
+"""The resources that have tables: one line for each."""
+
+from collections.abc import Mapping
+
+from models import customers, orders, products
+from models.versions import Table
+
+TABLES: Mapping[str, Table] = {table.name: table for table in (orders.TABLE, customers.TABLE, products.TABLE)}

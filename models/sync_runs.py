@@ -1,0 +1,201 @@
+"""Sync runs and their checkpoints: how far each resource of a run has come, so that a run can be killed at any instant.
+
+A run is one chain of messages a resource. A message names the *epoch* and the *step* that it is for: a message of an older
+epoch belongs to a chain that was given up for silent, one behind the step has been carried out; neither does anything.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+import sqlalchemy
+from sqlalchemy import Index, text
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from models.columns import id_field, now, now_field, time_field
+
+#: A run whose chains have been silent for so long is picked up anew. A page takes seconds.
+SILENT_AFTER = timedelta(minutes=2)
+#: How often a silent run is picked up before it is called failed: something kills it every time.
+MAX_PICKUPS = 20
+
+
+class RunStatus(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Stage(StrEnum):
+    """What a resource's next step is."""
+
+    HISTORY = "history"
+    CHANGES = "changes"
+    COUNT = "count"
+    DONE = "done"
+
+
+class SyncRun(SQLModel, table=True):
+    __tablename__ = "sync_runs"
+    __table_args__ = (
+        Index("sync_runs_one_running", "tenant_id", unique=True, postgresql_where=text("status = 'running'")),
+        Index("sync_runs_newest", "tenant_id", text("started_at desc")),
+    )
+
+    id: uuid.UUID = id_field()
+    tenant_id: uuid.UUID = Field(foreign_key="tenants.id")
+    mode: str
+    status: RunStatus = Field(default=RunStatus.RUNNING, sa_type=sqlalchemy.Text)
+    since: date | None = None
+    until: date | None = None
+    started_at: datetime = now_field()
+    finished_at: datetime | None = time_field()
+    #: The last sign of life, or the time until which its chains are known to wait.
+    alive_at: datetime = now_field()
+    #: False until the shop's own data (time zone, currency, scopes) has been read.
+    is_prepared: bool = False
+    epoch: int = 0
+    error: str | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return self.since is None and self.until is None
+
+
+class SyncCheckpoint(SQLModel, table=True):
+    __tablename__ = "sync_checkpoints"
+
+    run_id: uuid.UUID = Field(foreign_key="sync_runs.id", primary_key=True, ondelete="CASCADE")
+    resource: str = Field(primary_key=True)
+    status: RunStatus = Field(default=RunStatus.RUNNING, sa_type=sqlalchemy.Text)
+    stage: Stage = Field(default=Stage.HISTORY, sa_type=sqlalchemy.Text)
+    step: int = 0
+    cursor: str | None = None
+    #: Distinct ids seen.
+    done: int = 0
+    #: The store's own count when the run began.
+    total: int | None = None
+    recounts: int = 0
+    reason: str | None = None
+
+
+class RunInProgress(Exception):
+    """The tenant has a running sync. One at a time, so that pages of two cannot race for the same budget."""
+
+    def __init__(self, run_id: uuid.UUID) -> None:
+        super().__init__(f"sync {run_id} is running")
+        self.run_id = run_id
+
+
+def start(
+    session: Session,
+    tenant_id: uuid.UUID,
+    *,
+    resources: Sequence[str],
+    mode: str = "pages",
+    since: date | None = None,
+    until: date | None = None,
+) -> SyncRun:
+    """A new run with a checkpoint per resource.
+
+    Raises RunInProgress.
+    """
+    running = _running(session, tenant_id)
+    if running is not None:
+        raise RunInProgress(running.id)
+    run = SyncRun(tenant_id=tenant_id, mode=mode, since=since, until=until)
+    first = Stage.HISTORY if run.is_full else Stage.CHANGES
+    session.add(run)
+    try:
+        with session.begin_nested():
+            session.flush()
+    except sqlalchemy.exc.IntegrityError:
+        other = _running(session, tenant_id)
+        if other is None:
+            raise
+        raise RunInProgress(other.id) from None
+    session.add_all(SyncCheckpoint(run_id=run.id, resource=name, stage=first) for name in resources)
+    session.flush()
+    return run
+
+
+def _running(session: Session, tenant_id: uuid.UUID) -> SyncRun | None:
+    return session.exec(
+        select(SyncRun).where(col(SyncRun.tenant_id) == tenant_id, col(SyncRun.status) == RunStatus.RUNNING)
+    ).one_or_none()
+
+
+def get(session: Session, run_id: uuid.UUID, *, for_update: bool = False) -> SyncRun | None:
+    query = select(SyncRun).where(col(SyncRun.id) == run_id)
+    return session.exec(query.with_for_update() if for_update else query).one_or_none()
+
+
+def checkpoint(
+    session: Session, run_id: uuid.UUID, resource: str, *, for_update: bool = False
+) -> SyncCheckpoint | None:
+    query = select(SyncCheckpoint).where(col(SyncCheckpoint.run_id) == run_id, col(SyncCheckpoint.resource) == resource)
+    return session.exec(query.with_for_update() if for_update else query).one_or_none()
+
+
+def checkpoints(session: Session, run_ids: Sequence[uuid.UUID]) -> Sequence[SyncCheckpoint]:
+    return session.exec(
+        select(SyncCheckpoint).where(col(SyncCheckpoint.run_id).in_(run_ids)).order_by(col(SyncCheckpoint.resource))
+    ).all()
+
+
+def newest(session: Session, tenant_id: uuid.UUID, *, limit: int) -> Sequence[SyncRun]:
+    return session.exec(
+        select(SyncRun)
+        .where(col(SyncRun.tenant_id) == tenant_id)
+        .order_by(col(SyncRun.started_at).desc(), col(SyncRun.id))
+        .limit(limit)
+    ).all()
+
+
+def finish(session: Session, run: SyncRun, status: RunStatus, *, error: str | None = None) -> None:
+    """End the run and, with it, every resource that has not ended."""
+    run.status = status
+    run.error = error
+    run.finished_at = now()
+    for unfinished in checkpoints(session, [run.id]):
+        if unfinished.status == RunStatus.RUNNING:
+            unfinished.status = status
+            unfinished.reason = error
+
+
+def finish_when_all_ended(session: Session, run: SyncRun) -> bool:
+    """End the run if its last resource has ended: as badly as the worst of them."""
+    ended = checkpoints(session, [run.id])
+    if any(each.status == RunStatus.RUNNING for each in ended):
+        return False
+    lacking = [each for each in ended if each.status != RunStatus.COMPLETED]
+    reasons = "; ".join(f"{each.resource}: {each.reason}" for each in lacking)
+    finish(session, run, RunStatus.INCOMPLETE if lacking else RunStatus.COMPLETED, error=reasons or None)
+    return True
+
+
+def silent(session: Session) -> Sequence[SyncRun]:
+    """Running runs whose chains have not moved for SILENT_AFTER, locked; those that another sweep holds are left out."""
+    return session.exec(
+        select(SyncRun)
+        .where(col(SyncRun.status) == RunStatus.RUNNING, col(SyncRun.alive_at) < now() - SILENT_AFTER)
+        .with_for_update(skip_locked=True)
+    ).all()
+
+
+def latest_full(session: Session, tenant_id: uuid.UUID) -> SyncRun | None:
+    """The latest ended run over everything."""
+    return session.exec(
+        select(SyncRun)
+        .where(
+            col(SyncRun.tenant_id) == tenant_id,
+            col(SyncRun.since).is_(None),
+            col(SyncRun.until).is_(None),
+            col(SyncRun.status).in_([RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED]),
+        )
+        .order_by(col(SyncRun.started_at).desc())
+        .limit(1)
+    ).one_or_none()

@@ -1,0 +1,44 @@
+"""What every resource of a shop's tables share: who owns a row, which version it is, and whether it is deleted.
+
+A row is written by webhooks and by reads, in any order and any number of times; these columns decide who wins
+(``models.versions`` holds the rule).
+"""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from models.columns import id_field, now_field, shopify_id_field, time_field, uuid_field
+
+
+class Versioned(SQLModel):
+    id: uuid.UUID = id_field()
+    tenant_id: uuid.UUID = uuid_field(foreign_key="tenants.id", nullable=False)
+    shopify_id: int = shopify_id_field()
+
+    #: Shopify's, in whole seconds. None: nothing but the id is known (a tombstone of something never seen).
+    updated_at: datetime | None = time_field()
+    #: When Shopify triggered the webhook that wrote this version. None: a read wrote it.
+    triggered_at: datetime | None = time_field()
+    #: When the latest read that wrote this row began, by our clock.
+    read_at: datetime | None = time_field()
+    #: The tombstone: when we learned that the resource is gone.
+    deleted_at: datetime | None = time_field()
+    #: The latest sync that saw this id in the store.
+    run_id: uuid.UUID | None = uuid_field(default=None, nullable=True)
+    #: Of the children lists, so that versions of one second can be compared with one column.
+    children_digest: str | None = None
+    stored_at: datetime = now_field()
+
+
+def one_row_per_id(table: str) -> UniqueConstraint:
+    return UniqueConstraint("tenant_id", "shopify_id", name=f"{table}_tenant_id_shopify_id_key")
+
+
+class Child(SQLModel):
+    """A row that lives and is replaced with its parent."""
+
+    tenant_id: uuid.UUID = Field(foreign_key="tenants.id", primary_key=True)
+    shopify_id: int = shopify_id_field(primary_key=True, sa_column_kwargs={"autoincrement": False})

@@ -1,0 +1,319 @@
+"""Which version of a resource wins, and the statements that write it: DESIGN §4, "Which version wins".
+
+Versions compare by (``updated_at``, ``triggered_at``). ``updated_at`` shows whole seconds, so two versions of one second
+may differ; where the rule cannot tell them apart, the resource is reported as *ambiguous* and its caller fetches it by id.
+A read is *settled* when it began after the second of its ``updated_at`` was over: nothing of that second can follow it.
+"""
+
+import functools
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+from sqlalchemy import TextClause, inspect, text
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlmodel import Session
+
+from models.tenants import Write
+from models.versioned import Child, Versioned
+
+#: A read that began this long after ``updated_at`` saw the end of that second: one second, and one for differing clocks.
+SETTLED_AFTER = "interval '2 seconds'"
+
+
+class Row(Protocol):
+    """One version of a resource, as it came from Shopify. Absent columns are left alone, None clears."""
+
+    @property
+    def shopify_id(self) -> int: ...
+    @property
+    def updated_at(self) -> datetime | None: ...
+    @property
+    def columns(self) -> Mapping[str, Any]: ...
+    @property
+    def children(self) -> Mapping[str, Sequence[Mapping[str, Any]]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a version comes from: a webhook (``triggered_at``) or a read that began at ``read_at``."""
+
+    triggered_at: datetime | None = None
+    read_at: datetime | None = None
+    run_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A column that is computed whenever the columns that it needs are written. ``sql`` reads them from ``incoming``."""
+
+    needs: frozenset[str]
+    sql: str
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Where a resource is stored: its rows, its children (with the column that names their parent), what is derived."""
+
+    model: type[Versioned]
+    children: Mapping[str, tuple[type[Child], str]] = field(default_factory=dict)
+    derived: Mapping[str, Derived] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return str(self.model.__tablename__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the rows: ids that were stored, ids whose version cannot be told from ours, ids new to the run."""
+
+    stored: frozenset[int]
+    ambiguous: frozenset[int]
+    new_to_run: int
+
+
+def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> Outcome:
+    """Write every row whose version wins, its children with it.
+
+    Rows without ``updated_at`` have no version and are refused with ValueError: fetch them by id instead.
+    """
+    stored: set[int] = set()
+    ambiguous: set[int] = set()
+    new_to_run = 0
+    for columns, group in _by_columns(_newest(rows)).items():
+        parameters = {
+            "tenant_id": write.tenant.id,
+            "timezone": write.tenant.timezone,
+            "at": write.at,
+            "triggered_at": origin.triggered_at,
+            "read_at": origin.read_at,
+            "run_id": origin.run_id,
+            "rows": _json([_flat(row) for row in group]),
+        }
+        statement = _statement(table, columns, is_read=origin.read_at is not None)
+        results = write.session.execute(statement, parameters).all()
+        won = {row.shopify_id for row in results if row.stored}
+        stored |= won
+        ambiguous |= {row.shopify_id for row in results if row.ambiguous}
+        new_to_run += sum(row.new_to_run for row in results)
+        _replace_children(write, table, [row for row in group if row.shopify_id in won])
+    if origin.run_id is not None:
+        _mark_seen(write.session, write.tenant.id, table, [row.shopify_id for row in rows], origin.run_id)
+    return Outcome(stored=frozenset(stored), ambiguous=frozenset(ambiguous), new_to_run=new_to_run)
+
+
+def bury(write: Write, table: Table, shopify_id: int, *, triggered_at: datetime) -> bool:
+    """Write a tombstone, also for an id never seen.
+
+    False when a read that began after the deletion was triggered found the resource alive: only a fetch by id can tell.
+    """
+    buried = write.session.execute(
+        text(_TOMBSTONE.format(table=table.name)),
+        {"tenant_id": write.tenant.id, "shopify_id": shopify_id, "at": write.at, "triggered_at": triggered_at},
+    )
+    return buried.first() is not None
+
+
+# The columns come from our own models, never from a payload.
+_UPSERT = """
+with incoming as (
+    select distinct on (shopify_id) * from json_to_recordset(cast(:rows as json)) as incoming ({types})
+),
+before as (
+    select {table}.* from {table} join incoming using (shopify_id) where {table}.tenant_id = :tenant_id
+),
+written as (
+    insert into {table} (tenant_id, triggered_at, read_at, run_id, stored_at, {columns})
+    select :tenant_id, cast(:triggered_at as timestamptz), cast(:read_at as timestamptz), cast(:run_id as uuid), :at,
+           {values}
+    from incoming
+    on conflict (tenant_id, shopify_id) do update
+    set triggered_at = excluded.triggered_at,
+        read_at = coalesce(excluded.read_at, {table}.read_at),
+        run_id = coalesce(excluded.run_id, {table}.run_id),
+        stored_at = excluded.stored_at,
+        {assignments}
+    where {wins}
+    returning shopify_id
+)
+select incoming.shopify_id,
+       written.shopify_id is not null as stored,
+       cast(:run_id as uuid) is not null and before.run_id is distinct from cast(:run_id as uuid) as new_to_run,
+       coalesce({ambiguous}, false) as ambiguous
+from incoming
+left join written using (shopify_id)
+left join before using (shopify_id)
+"""
+
+_WEBHOOK_WINS = """
+    {table}.deleted_at is null                                       -- a tombstone stays down
+    and (
+        {table}.updated_at is null
+        or excluded.updated_at > {table}.updated_at                  -- newer wins
+        or (excluded.updated_at = {table}.updated_at
+            and excluded.triggered_at > {table}.triggered_at)        -- null: a read wrote it, and is fuller
+    )
+"""
+
+_READ_WINS = """
+    ({table}.deleted_at is null or excluded.read_at > {table}.deleted_at)  -- only a read from after it raises a tombstone
+    and (
+        {table}.updated_at is null
+        or excluded.updated_at > {table}.updated_at
+        or (excluded.updated_at = {table}.updated_at
+            and ({table}.triggered_at is not null                          -- fuller than any webhook
+                 or {table}.read_at is null or excluded.read_at >= {table}.read_at))
+    )
+"""
+
+_SAME_SECOND = """
+    before.deleted_at is null and incoming.updated_at = before.updated_at and ({differs})
+"""
+
+#: Two webhooks of one instant, or a webhook after a read that began before its second was over.
+_WEBHOOK_AMBIGUOUS = (
+    _SAME_SECOND
+    + """
+    and (cast(:triggered_at as timestamptz) = before.triggered_at
+         or (before.triggered_at is null and before.read_at < before.updated_at + {settled_after}))
+"""
+)
+
+#: A read that began before its second was over may have missed what the webhook tells.
+_READ_AMBIGUOUS = (
+    _SAME_SECOND
+    + """
+    and cast(:read_at as timestamptz) < incoming.updated_at + {settled_after}
+"""
+)
+
+_TOMBSTONE = """
+insert into {table} (tenant_id, shopify_id, deleted_at, stored_at)
+values (:tenant_id, :shopify_id, :at, :at)
+on conflict (tenant_id, shopify_id) do update
+set deleted_at = coalesce({table}.deleted_at, excluded.deleted_at)
+where {table}.read_at is null or {table}.read_at <= :triggered_at or {table}.deleted_at is not null
+returning shopify_id
+"""
+
+_MARK_SEEN = """
+update {table} set run_id = :run_id
+where tenant_id = :tenant_id and shopify_id = any(:ids) and run_id is distinct from :run_id
+"""
+
+
+@functools.cache
+def _statement(table: Table, columns: tuple[str, ...], *, is_read: bool) -> TextClause:
+    derived = {name: column.sql for name, column in table.derived.items() if column.needs.issubset(columns)}
+    every = (*columns, *derived)
+    compared = [name for name in columns if name not in {"shopify_id", "updated_at"}]
+    raises = ["deleted_at = null"] if is_read else []
+    filled = _UPSERT.format(
+        table=table.name,
+        types=", ".join(f"{name} {_sql_type(table.model, name)}" for name in columns),
+        columns=", ".join(every),
+        values=", ".join([*(f"incoming.{name}" for name in columns), *derived.values()]),
+        assignments=",\n        ".join([*(f"{name} = excluded.{name}" for name in every[1:]), *raises]),
+        wins=(_READ_WINS if is_read else _WEBHOOK_WINS).format(table=table.name),
+        ambiguous=(_READ_AMBIGUOUS if is_read else _WEBHOOK_AMBIGUOUS).format(
+            differs=" or ".join(f"incoming.{name} is distinct from before.{name}" for name in compared) or "false",
+            settled_after=SETTLED_AFTER,
+        ),
+    )
+    return text(filled)
+
+
+_POSTGRES = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
+
+
+@functools.cache
+def _sql_type(model: type[Versioned] | type[Child], column: str) -> str:
+    return str(inspect(model).columns[column].type.compile(_POSTGRES))
+
+
+def _newest(rows: Iterable[Row]) -> list[Row]:
+    """One row an id: a page may hold an id twice when the store changed while it was read."""
+    newest: dict[int, Row] = {}
+    for row in rows:
+        if row.updated_at is None:
+            raise ValueError(f"{row.shopify_id} has no updated_at, so it cannot be compared")
+        other = newest.get(row.shopify_id)
+        if other is None or other.updated_at is None or row.updated_at >= other.updated_at:
+            newest[row.shopify_id] = row
+    return list(newest.values())
+
+
+def _by_columns(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        names = ["shopify_id", "updated_at", *sorted(row.columns)]
+        groups.setdefault((*names, "children_digest") if row.children else tuple(names), []).append(row)
+    return groups
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    flat = {"shopify_id": row.shopify_id, "updated_at": row.updated_at, **row.columns}
+    if row.children:
+        flat["children_digest"] = hashlib.md5(_json(row.children).encode(), usedforsecurity=False).hexdigest()
+    return flat
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False, sort_keys=True)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no place in a row")
+
+
+_DELETE_CHILDREN = "delete from {table} where tenant_id = :tenant_id and {parent} = any(:parents)"
+
+_INSERT_CHILDREN = """
+insert into {table} (tenant_id, {parent}, {columns})
+select :tenant_id, incoming.*
+from json_to_recordset(cast(:rows as json)) as incoming ({parent} bigint, {types})
+on conflict (tenant_id, shopify_id) do update set {parent} = excluded.{parent}, {assignments}
+"""
+
+
+def _replace_children(write: Write, table: Table, rows: Sequence[Row]) -> None:
+    """The children lists of these rows are complete: what they do not hold is gone."""
+    for name, (model, parent) in table.children.items():
+        complete = [row for row in rows if name in row.children]
+        if not complete:
+            continue
+        write.session.execute(
+            text(_DELETE_CHILDREN.format(table=name, parent=parent)),
+            {"tenant_id": write.tenant.id, "parents": [row.shopify_id for row in complete]},
+        )
+        children = {
+            child["shopify_id"]: {parent: row.shopify_id, **child} for row in complete for child in row.children[name]
+        }
+        if not children:
+            continue
+        columns = [column for column in model.model_fields if column not in {"tenant_id", parent}]
+        statement = _INSERT_CHILDREN.format(
+            table=name,
+            parent=parent,
+            columns=", ".join(columns),
+            types=", ".join(f"{column} {_sql_type(model, column)}" for column in columns),
+            assignments=", ".join(f"{column} = excluded.{column}" for column in columns),
+        )
+        write.session.execute(text(statement), {"tenant_id": write.tenant.id, "rows": _json(list(children.values()))})
+
+
+def _mark_seen(session: Session, tenant_id: uuid.UUID, table: Table, ids: list[int], run_id: uuid.UUID) -> None:
+    """Ids whose version lost were seen all the same."""
+    session.execute(text(_MARK_SEEN.format(table=table.name)), {"tenant_id": tenant_id, "run_id": run_id, "ids": ids})
