@@ -1,0 +1,186 @@
+"""One shop's GraphQL Admin API: pages, single resources, exact counts, the shop itself.
+
+Every answer is whole or an error: partial data, filters that were not applied and lists cut short never pass as success.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from shopify import shop, transport
+from shopify.answers import Answer, answer_of
+from shopify.cost import Cost
+from shopify.errors import CountNotExact, ShopUnavailable
+from shopify.mapping import reason_of
+from shopify.resource import PAGE_SIZE, Nested, Resource
+from shopify.version import API_VERSION
+
+#: How a page is sorted: by id for a full read, by update for catching up.
+SortKey = Literal["ID", "UPDATED_AT"]
+
+#: A resource that changes while its lists are being read is read again, this often at most.
+_READS = 3
+#: Pages of a nested list: 2,048 variants are nine, and no order has 25,000 lines.
+_MAX_NESTED_PAGES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    nodes: list[dict[str, Any]]
+    end_cursor: str | None
+    has_next: bool
+    cost: Cost | None
+    #: UTC, taken before the request was sent: what the page says is not older than this.
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One resource with its lists complete, or None when the shop has none of that id."""
+
+    node: dict[str, Any] | None
+    #: Of all the queries that it took.
+    cost: Cost | None
+    read_at: datetime
+
+
+class Client:
+    """A shop's API under one access token. Cheap to make; its connections are kept by thread and shop.
+
+    Every method raises Throttled (RateLimited429 too), Unauthorized, AccessDenied, ShopUnavailable, QueryRefused or
+    RunawayStop.
+    """
+
+    def __init__(
+        self,
+        shop_domain: str,
+        access_token: str,
+        *,
+        origin: str | None = None,
+        timeout: tuple[float, float] = transport.TIMEOUT,
+    ) -> None:
+        self.shop_domain = shop_domain
+        self._address = transport.shop_address(shop_domain, origin)
+        self._token = transport.checked_token(access_token)
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"Client({self.shop_domain!r})"
+
+    def execute(self, query: str, variables: Mapping[str, Any] | None = None) -> Answer:
+        """Send one query. Its data is complete."""
+        reply = transport.post(
+            f"{self._address}/admin/api/{API_VERSION}/graphql.json",
+            address=self._address,
+            payload={"query": query, "variables": dict(variables or {})},
+            headers={"X-Shopify-Access-Token": self._token, "Accept": "application/json"},
+            timeout=self._timeout,
+        )
+        return answer_of(reply, shop_domain=self.shop_domain)
+
+    def page(
+        self,
+        resource: Resource,
+        after: str | None = None,
+        *,
+        first: int = PAGE_SIZE,
+        sort: SortKey = "ID",
+        search: str | None = None,
+    ) -> Page:
+        """One page of at most ``first`` (1 to 250) nodes after the cursor ``after``."""
+        read_at = datetime.now(UTC)
+        variables = {"first": first, "after": after, "sortKey": sort, "search": search}
+        answer = self.execute(resource.page_query, variables)
+        connection = _Connection.of(answer.data.get(resource.name), resource.name)
+        if connection.has_next and (connection.end_cursor is None or connection.end_cursor == after):
+            raise ShopUnavailable(f"{resource.name}: a page that is followed by another names no cursor of its own")
+        return Page(connection.nodes, connection.end_cursor, connection.has_next, answer.cost, read_at)
+
+    def node(self, resource: Resource, shopify_id: int) -> Node:
+        """One resource by its id. Nested lists longer than a page are read to their end.
+
+        Raises ShopUnavailable also when it changes faster than it can be read.
+        """
+        spent: Cost | None = None
+        for _ in range(_READS):
+            read_at = datetime.now(UTC)
+            answer = self.execute(resource.node_query, {"id": resource.gid(shopify_id)})
+            spent = _sum(spent, answer.cost)
+            node = answer.data.get(resource.node_field)
+            if node is None:
+                return Node(None, spent, read_at)
+            is_torn = False
+            for nested in resource.nested:
+                rest = self._rest(resource, node, nested)
+                spent = _sum(spent, rest.cost)
+                is_torn = is_torn or rest.is_torn
+            if not is_torn:
+                return Node(node, spent, read_at)
+        raise ShopUnavailable(f"{resource.name} {shopify_id} changes faster than it can be read")
+
+    def _rest(self, resource: Resource, node: dict[str, Any], nested: Nested) -> "_Rest":
+        """Append to ``node`` what follows the first page of one of its lists."""
+        spent: Cost | None = None
+        connection = _Connection.of(node.get(nested.field), nested.field)
+        nodes = connection.nodes
+        for _ in range(_MAX_NESTED_PAGES):
+            if not connection.has_next:
+                node[nested.field] = {"nodes": nodes, "pageInfo": {"hasNextPage": False, "endCursor": None}}
+                return _Rest(spent, is_torn=False)
+            answer = self.execute(nested.query, {"id": node["id"], "after": connection.end_cursor})
+            spent = _sum(spent, answer.cost)
+            parent = answer.data.get(resource.node_field)
+            if parent is None or parent.get("updatedAt") != node.get("updatedAt"):
+                return _Rest(spent, is_torn=True)
+            connection = _Connection.of(parent.get(nested.field), nested.field)
+            nodes.extend(connection.nodes)
+        raise ShopUnavailable(f"{nested.field} of one of the {resource.name} never ends")
+
+    def count(self, resource: Resource, search: str | None = None) -> int:
+        """How many there are, exactly. Raises CountNotExact."""
+        answer = self.execute(resource.count_query, {"search": search})
+        counts = [value for value in answer.data.values() if isinstance(value, dict)]
+        number = counts[0].get("count") if counts else None
+        if type(number) is not int or number < 0:
+            raise ShopUnavailable(f"the count of {resource.name} is no number")
+        if counts[0].get("precision") != "EXACT":
+            raise CountNotExact(f"the shop counts only that it has at least {number} {resource.name}")
+        return number
+
+    def shop(self) -> shop.ShopInfo:
+        """The shop and our scopes there. Raises also UnknownTimeZone."""
+        answer = self.execute(shop.QUERY)
+        try:
+            return shop.from_answer(answer.data)
+        except ValidationError as error:
+            reason = reason_of(error)
+        raise ShopUnavailable(f"the answer about the shop makes no sense: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    cost: Cost | None
+    #: The resource changed between two of the queries, so that the parts may not fit together.
+    is_torn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    nodes: list[dict[str, Any]]
+    end_cursor: str | None
+    has_next: bool
+
+    @classmethod
+    def of(cls, value: Any, name: str) -> "_Connection":
+        if isinstance(value, dict) and isinstance(value.get("pageInfo"), dict) and isinstance(value.get("nodes"), list):
+            has_next, cursor = value["pageInfo"].get("hasNextPage"), value["pageInfo"].get("endCursor")
+            if isinstance(has_next, bool) and (cursor is None or isinstance(cursor, str)):
+                return cls(list(value["nodes"]), cursor, has_next)
+        raise ShopUnavailable(f"{name}: the answer is not a page")
+
+
+def _sum(spent: Cost | None, more: Cost | None) -> Cost | None:
+    return more if spent is None else spent.plus(more)

@@ -1,0 +1,142 @@
+"""From what Shopify sent to a Row: validation of one resource, and the reason when it is refused."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, NotRequired, TypeVar
+
+from pydantic import AliasGenerator, ConfigDict, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+from typing_extensions import TypedDict
+
+from shopify.row import Row, RowRejected
+from shopify.scalars import Flag, gid, rest_id
+
+#: GraphQL spells ``createdAt`` what we keep as ``created_at``. Unknown keys are none of our business.
+GRAPHQL = ConfigDict(alias_generator=AliasGenerator(validation_alias=to_camel), extra="ignore")
+REST = ConfigDict(extra="ignore")
+
+#: Reasons beyond these add length, not knowledge.
+_REASONS = 3
+
+Node = TypeVar("Node")
+
+
+class PageInfo(TypedDict):
+    hasNextPage: Flag
+
+
+class Edge(TypedDict, Generic[Node]):
+    node: Node
+
+
+class Connection(TypedDict, Generic[Node]):
+    """A nested connection, read as ``nodes`` or as ``edges``."""
+
+    nodes: NotRequired[list[Node]]
+    edges: NotRequired[list[Edge[Node]]]
+    pageInfo: NotRequired[PageInfo]
+
+
+def nodes_of(connection: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "nodes" in connection:
+        return list(connection["nodes"])
+    return [edge["node"] for edge in connection.get("edges", ())]
+
+
+def is_complete(connection: Mapping[str, Any]) -> bool:
+    """Whether the connection said that nothing follows. One that was not asked may go on."""
+    page_info = connection.get("pageInfo")
+    return page_info is not None and not page_info["hasNextPage"]
+
+
+def validated(adapter: TypeAdapter[Any], raw: object, *, resource: str, gid_kind: str) -> dict[str, Any]:
+    """What ``adapter`` makes of one resource. Raises RowRejected."""
+    try:
+        shape: dict[str, Any] = adapter.validate_python(raw)
+    except ValidationError as error:
+        raise RowRejected(resource, _id_of(raw, gid_kind), reason_of(error), raw) from None
+    except RecursionError:
+        raise RowRejected(resource, _id_of(raw, gid_kind), "is nested too deeply", raw) from None
+    return shape
+
+
+def reason_of(error: ValidationError) -> str:
+    """The fields at fault and what is wrong with them, without their values."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    reasons = [f"{'.'.join(str(step) for step in problem['loc'])} {_claim(problem)}" for problem in problems[:_REASONS]]
+    if len(problems) > _REASONS:
+        reasons.append(f"and {len(problems) - _REASONS} more")
+    return "; ".join(reasons)
+
+
+def _claim(problem: Mapping[str, Any]) -> str:
+    claims = {
+        "missing": "is missing",
+        "string_pattern_mismatch": "holds a NUL or a character that does not belong there",
+        "string_unicode": "holds a lone surrogate",
+    }
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return claims.get(problem["type"], message[:1].lower() + message[1:])
+
+
+def _id_of(raw: object, gid_kind: str) -> int | None:
+    """The id of a refused resource, if that much can be told."""
+    found = raw.get("id") if isinstance(raw, Mapping) else None
+    for parse in (rest_id, gid(gid_kind)):
+        try:
+            return parse(found)
+        except ValueError:
+            continue
+    return None
+
+
+def children(shapes: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """A complete list of children, each with every column, ordered by id so that equal lists are equal."""
+    rows = ({"shopify_id": shape["shopify_id"]} | {name: shape.get(name) for name in columns} for shape in shapes)
+    return sorted(rows, key=_by_id)
+
+
+def _by_id(child: Mapping[str, Any]) -> int:
+    found: int = child["shopify_id"]
+    return found
+
+
+def row(
+    shape: dict[str, Any],
+    *,
+    lists: Mapping[str, Sequence[Mapping[str, Any]]],
+    required: Iterable[str],
+    gaps: Iterable[str],
+) -> Row:
+    """A Row of the validated columns in ``shape``, which still holds ``shopify_id`` and perhaps ``updated_at``.
+
+    ``required`` columns are those without which the resource is not whole; ``gaps`` are what else is known to be missing.
+    """
+    shopify_id: int = shape.pop("shopify_id")
+    updated_at: datetime | None = shape.pop("updated_at", None)
+    missing = [f"{name} is missing" for name in required if shape.get(name) is None]
+    if updated_at is None:
+        missing.insert(0, "updated_at is missing")
+    reasons = [*missing, *gaps]
+    return Row(
+        shopify_id=shopify_id,
+        updated_at=updated_at,
+        columns=shape,
+        children=lists,
+        is_whole=not reasons,
+        incomplete_because="; ".join(reasons) or None,
+    )
+
+
+def rows(
+    from_node: Callable[[Mapping[str, Any]], Row], nodes: Iterable[Mapping[str, Any]]
+) -> tuple[list[Row], list[RowRejected]]:
+    """Every node's row, and the refusals: a bad node costs itself alone."""
+    stored: list[Row] = []
+    refused: list[RowRejected] = []
+    for node in nodes:
+        try:
+            stored.append(from_node(node))
+        except RowRejected as refusal:
+            refused.append(refusal)
+    return stored, refused

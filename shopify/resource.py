@@ -1,0 +1,119 @@
+"""What a resource of Shopify's is to us: how it is asked for, what it costs, what its webhooks mean."""
+
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shopify import mapping
+from shopify.row import Row, RowRejected
+from shopify.scalars import gid_of
+
+#: The most nodes that a connection gives at once.
+PAGE_SIZE = 250
+
+
+class TopicKind(enum.Enum):
+    """What a webhook of a topic carries."""
+
+    #: The resource as it is now.
+    WHOLE = "whole"
+    #: Nothing but the id of what is gone.
+    DELETE = "delete"
+    #: A part of the resource, or a note that it changed: it has to be fetched by id.
+    FETCH = "fetch"
+    #: The ids of two customers that became one.
+    MERGE = "merge"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The payload of a FETCH topic: what tells of a resource without being it."""
+
+    #: Where the resource's own id stands.
+    id_path: tuple[str, ...]
+    #: The payload holds at least one of these, and no other topic's does.
+    marks: frozenset[str]
+    #: The kind of its own global id, if it has one.
+    gid_kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A connection inside the resource that may be longer than one page."""
+
+    #: Its field in a node, such as ``lineItems``.
+    field: str
+    #: Query of its next page, with variables ``id`` and ``after``; selects the parent's ``updatedAt`` beside it.
+    query: str
+    cost: int
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource, complete: adding another is a file with one of these, and its name in ``resources.RESOURCES``."""
+
+    #: Its table, and its connection at the root of the schema.
+    name: str
+    #: As in ``gid://shopify/Order/1``.
+    gid_kind: str
+    #: Its field at the root of the schema for one of them.
+    node_field: str
+    #: The access scope without which nothing of it is seen.
+    scope: str
+
+    #: Variables: first (at most 250), after, sortKey (ID or UPDATED_AT), search. Cost in requested points, at 250.
+    page_query: str
+    page_cost: int
+    #: Variable: id.
+    node_query: str
+    node_cost: int
+    #: Variable: search. Exact, without a limit.
+    count_query: str
+    count_cost: int
+
+    #: Raise RowRejected.
+    from_node: Callable[[Mapping[str, Any]], Row]
+    from_payload: Callable[[Mapping[str, Any]], Row]
+
+    topics: Mapping[str, TopicKind]
+    #: A payload of a WHOLE topic holds at least one of these, and no other resource's payload holds any.
+    payload_marks: frozenset[str]
+    #: Keys that a delete may carry beside the ids.
+    delete_extras: frozenset[str] = frozenset()
+    #: FETCH topic to what its payload looks like.
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    nested: tuple[Nested, ...] = ()
+
+    def gid(self, shopify_id: int) -> str:
+        return gid_of(self.gid_kind, shopify_id)
+
+    def rows(self, nodes: Iterable[Mapping[str, Any]]) -> tuple[list[Row], list[RowRejected]]:
+        """Every node's row, and the refusals: a bad node costs itself alone."""
+        return mapping.rows(self.from_node, nodes)
+
+
+def page_query(connection: str, sort_keys: str, selection: str) -> str:
+    return f"""query Page($first: Int!, $after: String, $sortKey: {sort_keys}!, $search: String) {{
+  {connection}(first: $first, after: $after, sortKey: $sortKey, query: $search) {{
+    pageInfo {{ hasNextPage endCursor }}
+    nodes {{ {selection} }}
+  }}
+}}"""
+
+
+def node_query(field: str, selection: str) -> str:
+    return f"""query Node($id: ID!) {{ {field}(id: $id) {{ {selection} }} }}"""
+
+
+def nested_query(field: str, connection: str, selection: str) -> str:
+    return f"""query Rest($id: ID!, $after: String!) {{
+  {field}(id: $id) {{
+    updatedAt
+    {connection}(first: {PAGE_SIZE}, after: $after) {{ pageInfo {{ hasNextPage endCursor }} nodes {{ {selection} }} }}
+  }}
+}}"""
+
+
+def count_query(field: str) -> str:
+    return f"""query Count($search: String) {{ {field}(query: $search, limit: null) {{ count precision }} }}"""

@@ -1,0 +1,158 @@
+"""Products with their variants: the queries, the node, the webhook payload."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Required
+
+from pydantic import Field, PlainValidator, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+from shopify import cost
+from shopify.mapping import GRAPHQL, REST, Connection, children, is_complete, nodes_of, row, validated
+from shopify.resource import (
+    PAGE_SIZE,
+    Nested,
+    Resource,
+    TopicKind,
+    count_query,
+    nested_query,
+    node_query,
+    page_query,
+)
+from shopify.row import Row
+from shopify.scalars import Count, Id, Money, State, Tags, Text, Time, gid
+
+#: Variants asked for with each product of a page; those with more (2,048 at most) are fetched by id.
+PAGE_VARIANTS = 100
+#: A payload carries this many variants in full, and the rest as ids in ``variant_gids``.
+PAYLOAD_VARIANTS = 100
+
+_VARIANT = "id title sku price compareAtPrice position inventoryQuantity updatedAt"
+
+
+def _selection(variants: int) -> str:
+    return f"""
+      id title handle status vendor productType tags publishedAt createdAt updatedAt
+      variants(first: {variants}) {{ pageInfo {{ hasNextPage endCursor }} nodes {{ {_VARIANT} }} }}
+    """
+
+
+_VARIANT_COLUMNS = ("title", "sku", "price", "compare_at_price", "position", "inventory_quantity", "updated_at")
+
+
+@with_config(GRAPHQL)
+class _VariantNode(TypedDict, total=False):
+    shopify_id: Required[Annotated[int, PlainValidator(gid("ProductVariant")), Field(validation_alias="id")]]
+    title: Text | None
+    sku: Text | None
+    price: Money | None
+    compare_at_price: Money | None
+    position: Count | None
+    inventory_quantity: Count | None
+    updated_at: Time | None
+
+
+@with_config(GRAPHQL)
+class _Node(TypedDict, total=False):
+    shopify_id: Required[Annotated[int, PlainValidator(gid("Product")), Field(validation_alias="id")]]
+    updated_at: Time
+    title: Text | None
+    handle: Text | None
+    status: State | None
+    vendor: Text | None
+    product_type: Text | None
+    tags: Tags
+    published_at: Time | None
+    created_at: Time | None
+    variants: Connection[_VariantNode]
+
+
+@with_config(REST)
+class _VariantPayload(TypedDict, total=False):
+    shopify_id: Required[Annotated[Id, Field(validation_alias="id")]]
+    title: Text | None
+    sku: Text | None
+    price: Money | None
+    compare_at_price: Money | None
+    position: Count | None
+    inventory_quantity: Count | None
+    updated_at: Time | None
+
+
+class _VariantGid(TypedDict):
+    admin_graphql_api_id: Annotated[int, PlainValidator(gid("ProductVariant"))]
+
+
+@with_config(REST)
+class _Payload(TypedDict, total=False):
+    shopify_id: Required[Annotated[Id, Field(validation_alias="id")]]
+    updated_at: Time | None
+    title: Text | None
+    handle: Text | None
+    status: State | None
+    vendor: Text | None
+    product_type: Text | None
+    tags: Tags | None
+    published_at: Time | None
+    created_at: Time | None
+    variants: list[_VariantPayload]
+    variant_gids: list[_VariantGid] | None
+
+
+_NODE: TypeAdapter[Any] = TypeAdapter(_Node)
+_PAYLOAD: TypeAdapter[Any] = TypeAdapter(_Payload)
+
+
+def from_node(node: Mapping[str, Any]) -> Row:
+    """A product as a page or a fetch by id gives it. Raises RowRejected."""
+    shape = validated(_NODE, node, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
+    variants = shape.pop("variants", None)
+    if variants is not None and is_complete(variants):
+        lists = {"variants": children(nodes_of(variants), _VARIANT_COLUMNS)}
+        return row(shape, lists=lists, required=(), gaps=())
+    return row(shape, lists={}, required=(), gaps=["more variants than were read"])
+
+
+def from_payload(payload: Mapping[str, Any]) -> Row:
+    """A product as its webhooks carry it, with its first hundred variants. Raises RowRejected."""
+    shape = validated(_PAYLOAD, payload, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
+    variants, gids = shape.pop("variants", None), shape.pop("variant_gids", None)
+    if variants is None:
+        return row(shape, lists={}, required=(), gaps=())
+    if not _carries_all(variants, gids):
+        return row(shape, lists={}, required=(), gaps=["more variants than the payload carries"])
+    return row(shape, lists={"variants": children(variants, _VARIANT_COLUMNS)}, required=(), gaps=())
+
+
+def _carries_all(variants: list[dict[str, Any]], gids: list[dict[str, Any]] | None) -> bool:
+    if gids is None:
+        return len(variants) < PAYLOAD_VARIANTS
+    return {gid["admin_graphql_api_id"] for gid in gids} <= {variant["shopify_id"] for variant in variants}
+
+
+RESOURCE = Resource(
+    name="products",
+    gid_kind="Product",
+    node_field="product",
+    scope="read_products",
+    page_query=page_query("products", "ProductSortKeys", _selection(PAGE_VARIANTS)),
+    page_cost=cost.connection(PAGE_SIZE, cost.connection(PAGE_VARIANTS)),
+    node_query=node_query("product", _selection(PAGE_SIZE)),
+    node_cost=cost.OBJECT + cost.connection(PAGE_SIZE),
+    count_query=count_query("productsCount"),
+    count_cost=cost.COUNT,
+    from_node=from_node,
+    from_payload=from_payload,
+    topics={
+        "products/create": TopicKind.WHOLE,
+        "products/update": TopicKind.WHOLE,
+        "products/delete": TopicKind.DELETE,
+    },
+    payload_marks=frozenset({"handle", "product_type", "variants"}),
+    nested=(
+        Nested(
+            field="variants",
+            query=nested_query("product", "variants", _VARIANT),
+            cost=cost.OBJECT + cost.connection(PAGE_SIZE),
+        ),
+    ),
+)
