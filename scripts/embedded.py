@@ -17,9 +17,11 @@ import psutil
 
 #: Seconds a server may take until it answers: after a crash it first replays its log.
 START_TIMEOUT = 60.0
+#: Seconds a server gets to stop by itself.
+STOP_TIMEOUT = 15.0
 #: Seconds between two looks at whether a server answers.
 _POLL = 0.02
-#: A server's log is begun anew at a start when it has grown beyond this many bytes.
+#: A log is begun anew at a start when it has grown beyond this many bytes.
 _LOG_LIMIT = 5_000_000
 _TETHER = Path(__file__).with_name("tether.py")
 
@@ -74,9 +76,10 @@ def secret_in(path: Path) -> str:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """A log to append to, begun anew when the last one has grown too long."""
-    too_long = path.exists() and path.stat().st_size > _LOG_LIMIT
-    return path.open("wb" if too_long else "ab")
+    """A log to append to. One that has grown too long makes way and is kept as ``….1``, in place of the one before."""
+    if path.exists() and path.stat().st_size > _LOG_LIMIT:
+        path.replace(f"{path}.1")
+    return path.open("ab")
 
 
 def end_processes(processes: Iterable[psutil.Process], stop_signal: signal.Signals, *, timeout: float) -> None:
@@ -95,29 +98,53 @@ def end_processes(processes: Iterable[psutil.Process], stop_signal: signal.Signa
 class DirectoryLock:
     """Held by the one process that uses a directory; the system releases it when that process ends, however it ends."""
 
+    #: Seconds to try: whoever asks for the holder has the lock for a moment, and a new holder has yet to write its number.
+    _PATIENCE = 0.5
+
     def __init__(self, directory: Path) -> None:
         self._path = directory / "lock"
         self._file: IO[str] | None = None
 
     def acquire(self, refusal: Callable[[str], Exception]) -> None:
-        """Take the lock, or raise ``refusal(pid of the holder)``."""
+        """Take the lock, or raise ``refusal(process id of the holder)``."""
         file = self._path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip()
-            file.close()
-            raise refusal(holder or "unknown") from None
+        deadline = time.monotonic() + self._PATIENCE
+        while not _locks(file, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                file.close()
+                raise refusal(self._path.read_text() or "unknown")
+            time.sleep(_POLL)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         self._file = file
 
+    def holder(self) -> int | None:
+        """The id of the process that holds the lock, if one does."""
+        deadline = time.monotonic() + self._PATIENCE
+        with self._path.open("a+") as file:
+            while not _locks(file, fcntl.LOCK_SH):
+                number = self._path.read_text()
+                if number:
+                    return int(number)
+                if time.monotonic() > deadline:
+                    raise ServiceError(f"{self._path} is locked, and does not say by whom")
+                time.sleep(_POLL)
+        return None
+
     def release(self) -> None:
         if self._file is not None:
+            self._file.truncate(0)
             self._file.close()
             self._file = None
+
+
+def _locks(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class EmbeddedService:
@@ -129,8 +156,6 @@ class EmbeddedService:
     """
 
     name: str
-    #: Seconds a server gets to stop by itself.
-    stop_timeout = 15.0
     stop_signal = signal.SIGINT
 
     def __init__(self, directory: Path, *, port: int = 0, durable: bool = True) -> None:
@@ -170,7 +195,7 @@ class EmbeddedService:
         if self._process is None:
             self._lock.acquire(self._refusal)
         try:
-            end_processes(self._leftovers(), self.stop_signal, timeout=self.stop_timeout)
+            end_processes(self._leftovers(), self.stop_signal, timeout=STOP_TIMEOUT)
             self._prepare()
             with open_log(self.log_path) as log:
                 self._process = self._launch(log)
@@ -179,12 +204,12 @@ class EmbeddedService:
             self.stop()
             raise
 
-    def stop(self) -> None:
-        """Stop the server, within ``stop_timeout`` seconds or by force. Does nothing when it is not running."""
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """Stop the server, within ``timeout`` seconds or by force. Does nothing when it is not running."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(self.stop_signal)
             try:
-                self._process.wait(self.stop_timeout)
+                self._process.wait(timeout)
             except subprocess.TimeoutExpired:
                 self.kill()
         self._process = None
