@@ -5,6 +5,8 @@ No error's text holds an access token or a secret.
 
 from collections.abc import Sequence
 
+from shopify.cost import Cost
+
 
 class ShopifyError(Exception):
     """A call to Shopify failed."""
@@ -13,10 +15,10 @@ class ShopifyError(Exception):
 class Throttled(ShopifyError):
     """The shop's budget does not admit the query now: wait ``wait_seconds``, then ask again."""
 
-    def __init__(self, message: str, *, wait_seconds: float, cost: object = None) -> None:
+    def __init__(self, message: str, *, wait_seconds: float, cost: Cost | None = None) -> None:
         super().__init__(message)
         self.wait_seconds = wait_seconds
-        #: The answer's Cost, where it carried one.
+        #: What the answer says of the bucket, where it does.
         self.cost = cost
 
 
