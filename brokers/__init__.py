@@ -1,0 +1,31 @@
+"""Dramatiq on NATS JetStream."""
+
+from .broker import JetStreamBroker
+from .dead_letters import DeadLetter, DeadLetters
+from .errors import (
+    BrokerUnavailable,
+    DeadLetterNotFound,
+    KeyConflict,
+    MessageTooLarge,
+    RequestRefused,
+    ServerTooOld,
+    StorageFull,
+)
+from .key_value import Entry, KeyValue
+from .streams import QueueStats
+
+__all__ = [
+    "BrokerUnavailable",
+    "DeadLetter",
+    "DeadLetterNotFound",
+    "DeadLetters",
+    "Entry",
+    "JetStreamBroker",
+    "KeyConflict",
+    "KeyValue",
+    "MessageTooLarge",
+    "QueueStats",
+    "RequestRefused",
+    "ServerTooOld",
+    "StorageFull",
+]

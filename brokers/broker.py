@@ -1,0 +1,415 @@
+"""The Dramatiq broker on NATS JetStream."""
+
+import atexit
+import os
+import ssl
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dramatiq.actor import Actor
+from dramatiq.broker import Broker
+from dramatiq.common import current_millis, q_name
+from dramatiq.errors import QueueJoinTimeout, QueueNotFound
+from dramatiq.message import Message
+from dramatiq.middleware import Middleware
+
+from . import identity
+from .api import Api
+from .connection import Connection, NoResponders, Options
+from .consumer import JetStreamConsumer, JetStreamMessage, Surroundings
+from .cron import Cron, Crons, schedule_of
+from .dead_letters import DeadLetters
+from .errors import BrokerUnavailable, MessageTooLarge
+from .key_value import KeyValue
+from .leases import Delivery, Leases
+from .names import Names
+from .pauses import GivenBack, QueuePause, guarded
+from .publisher import Publisher
+from .servers import Servers
+from .streams import QueueStats, Streams
+
+#: Seconds after which a message that its worker stopped renewing is lent to another: what a SIGKILL costs it.
+ACK_WAIT = 30.0
+#: Seconds in which a repeated publish is recognised. It has to outlast whatever lies between a publish and its
+#: repetition: ack_wait after a killed worker, plus a deploy. The server keeps each id in memory for so long, some 150
+#: bytes, so an hour at 1,000 messages a second would take half a gigabyte.
+DUPLICATE_WINDOW = 600.0
+#: Seconds for ``ensure_streams``, which may meet a server that is just starting.
+ENSURE_TIMEOUT = 30.0
+#: Seconds between looks while ``join`` waits, at first and at most.
+FIRST_LOOK, LONGEST_LOOK = 0.005, 0.1
+
+_brokers: "weakref.WeakSet[JetStreamBroker]" = weakref.WeakSet()
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    connection: Connection
+    leases: Leases
+
+
+class JetStreamBroker(Broker):
+    """A broker that keeps messages, delays, dead letters and recurring messages in NATS JetStream.
+
+    ``enqueue`` returns once the server has stored the message. Making a broker does no I/O; it connects on first use, in a
+    thread of its own, and again by itself whenever the connection is lost. It may be used from any thread and after a fork.
+
+    Examples:
+
+      >>> import dramatiq
+      >>> from brokers import JetStreamBroker
+      >>> dramatiq.set_broker(JetStreamBroker("nats://127.0.0.1:4222"))
+
+    Parameters:
+      url(str | Sequence[str]): One address, several, or several separated by commas.  May hold a user and password, or a
+        token; they appear in no log and no error.
+      namespace(str): Begins the name of every stream, subject and bucket.
+      credentials(Path | str): A ``.creds`` file, or the text of one.
+      replicas(int): Copies of each stream in a cluster: 1, 3 or 5.
+      publish_timeout(float): Seconds after which an enqueue that the server did not confirm raises BrokerUnavailable.
+      middleware(list[Middleware]): Replaces Dramatiq's default middleware.
+      ack_wait(float): Seconds after which messages of a killed worker go to another.  Not a limit for tasks: leases of
+        messages at work are renewed.
+      duplicate_window(float): Seconds in which the server recognises a repeated publish.
+      tls(ssl.SSLContext): How to verify the servers, and our certificate.
+      inbox_prefix(str): Where answers arrive, for servers that permit each user its own.
+    """
+
+    queues: set[str]
+
+    def __init__(
+        self,
+        url: str | Sequence[str] = "nats://127.0.0.1:4222",
+        *,
+        namespace: str = "dramatiq",
+        credentials: Path | str | None = None,
+        replicas: int = 1,
+        publish_timeout: float = 2.0,
+        middleware: list[Middleware] | None = None,
+        ack_wait: float = ACK_WAIT,
+        duplicate_window: float = DUPLICATE_WINDOW,
+        tls: ssl.SSLContext | None = None,
+        inbox_prefix: str = "_INBOX",
+    ) -> None:
+        if ack_wait < 1:
+            raise ValueError("ack_wait must be at least one second: leases are renewed every third of it")
+        self._options = Options(Servers.parse(url), credentials, tls, inbox_prefix)
+        self._names = Names(namespace)
+        self._replicas = replicas
+        self._publish_timeout = publish_timeout
+        self._lock = threading.Lock()
+        self._link: _Link | None = None
+        self._pauses: dict[str, QueuePause] = {}
+        self._buckets: dict[str, KeyValue] = {}
+        self._streams = Streams(
+            self._names, self._connection, replicas=replicas, ack_wait=ack_wait, duplicate_window=duplicate_window
+        )
+        self._api = Api(self._connection)
+        self._publisher = Publisher(self._connection, timeout=publish_timeout, create_streams=self._create_streams)
+        self._crons = Crons(self._names, self._connection, self._streams, self._publisher)
+        self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher)
+        super().__init__(middleware)
+        self.queues = set()
+        self.actor_options |= {"infrastructure_errors"}
+        _brokers.add(self)
+
+    # Declarations: no I/O
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue.  It is made on the server by ``ensure_streams`` or on first use."""
+        queue_name = q_name(queue_name)
+        if queue_name in self.queues:
+            return
+        self.emit_before("declare_queue", queue_name)
+        self.queues.add(queue_name)
+        self.emit_after("declare_queue", queue_name)
+
+    def declare_actor(self, actor: "Actor[Any, Any]") -> None:
+        """Declare an actor.
+
+        Its option ``infrastructure_errors``, an exception class or a tuple of them, names failures that are ours and
+        not the message's: such a message goes back to its queue, which pauses, and no retry is consumed.
+        """
+        errors = actor.options.get("infrastructure_errors") or ()
+        ours = errors if isinstance(errors, tuple) else (errors,)
+        actor.fn = guarded(actor.fn, ours, _pause_of_caller)
+        super().declare_actor(actor)
+
+    def cron(self, name: str, every: str | float, message: "Message[Any]", *, time_zone: str | None = None) -> None:
+        """Declare a recurring message; ``ensure_streams`` brings it to the server.
+
+        Parameters:
+          name(str): Its name, unique in the namespace.
+          every(str | float): Seconds, a duration such as ``"30s"``, or a cron line of six fields, seconds first.
+          message(Message): What to enqueue at each tick, with an id and time of its own each.
+          time_zone(str): Of a cron line, such as ``Europe/Berlin``; UTC otherwise.
+        """
+        self._crons.declare(Cron(name, schedule_of(every), message, time_zone))
+
+    def key_value(self, bucket: str, *, ttl: float | None = None, memory: bool = False) -> KeyValue:
+        """A key-value bucket of this namespace, made on the server by ``ensure_streams`` or on first use.
+
+        ``ttl``: seconds that every key lives at most. ``memory``: for what may be lost when the server stops.
+        """
+        if bucket not in self._buckets:
+            self._buckets[bucket] = KeyValue(
+                self._names.bucket(bucket),
+                self._connection,
+                self._streams,
+                ttl=ttl,
+                memory=memory,
+                replicas=self._replicas,
+                timeout=self._publish_timeout,
+            )
+        return self._buckets[bucket]
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The messages that failed for good."""
+        return self._dead_letters
+
+    def get_declared_queues(self) -> set[str]:
+        return self.queues.copy()
+
+    # The server
+
+    def ensure_streams(self, *, timeout: float = ENSURE_TIMEOUT) -> None:
+        """Create or update the streams, the consumers of the declared queues, the buckets and the recurring messages.
+
+        Raises ServerTooOld with one line that says what is needed, BrokerUnavailable, RequestRefused.
+        """
+        deadline = time.monotonic() + timeout
+        self._streams.ensure(self.queues, timeout=timeout)
+        for bucket in self._buckets.values():
+            bucket.ensure(deadline)
+        self._crons.reconcile(timeout=max(1.0, deadline - time.monotonic()))
+
+    def ping(self, timeout: float = 1.0) -> None:
+        """Return when messages can be stored.  Raises BrokerUnavailable, ServerTooOld."""
+        deadline = time.monotonic() + timeout
+        subject = f"{self._names.namespace}.q.ping"
+        try:
+            self._api.last(self._names.work_stream, subject, deadline=deadline)
+        except NoResponders:
+            self._create_streams(max(0.1, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """Give back what is held, wait for confirmations, and disconnect.  The next use connects anew."""
+        with self._lock:
+            link, self._link = self._link, None
+        if link is not None:
+            link.connection.close()
+
+    # Messages
+
+    def enqueue(self, message: "Message[Any]", *, delay: int | None = None) -> "Message[Any]":
+        """Store a message.  Returns after the server's acknowledgement.
+
+        Parameters:
+          message(Message): The message to enqueue.
+          delay(int): Milliseconds before which it must not run.
+
+        Raises:
+          QueueNotFound: When its queue was never declared.
+          BrokerUnavailable: When the server did not confirm within ``publish_timeout``.
+          StorageFull: When the server has no room.
+          MessageTooLarge: At once, when the server would not take it.
+        """
+        try:
+            return self._enqueue(message, delay)
+        except Exception as error:
+            processing = identity.current()
+            if processing is not None and processing.is_after_actor:
+                processing.failure = processing.failure or error
+            raise
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> JetStreamConsumer:
+        """Iterate over a queue's messages.  Does not wait for the server: while it is away there are no messages.
+
+        Raises:
+          QueueNotFound: When the queue was never declared.
+
+        Parameters:
+          queue_name(str): The queue.
+          prefetch(int): How many messages may be out at once: handed out and not acknowledged, or about to be.
+          timeout(int): Milliseconds after which an idle consumer returns None.
+        """
+        queue_name = self._known(queue_name)
+        link = self._current_link()
+        surroundings = Surroundings(
+            connection=link.connection,
+            leases=link.leases,
+            stream=self._names.work_stream,
+            pull_subject=f"$JS.API.CONSUMER.MSG.NEXT.{self._names.work_stream}.{self._names.consumer(queue_name)}",
+            bind=self._streams.bind,
+            bury=self._bury,
+            restore=self._crons.restore,
+        )
+        pause = self._pauses.setdefault(queue_name, QueuePause(queue_name))
+        return JetStreamConsumer(surroundings, queue=queue_name, prefetch=prefetch, timeout=timeout / 1000, pause=pause)
+
+    def flush(self, queue_name: str) -> None:
+        """Drop a queue's messages: waiting, delayed and dead."""
+        self._streams.flush(self._known(queue_name))
+
+    def flush_all(self) -> None:
+        for queue_name in self.queues:
+            self.flush(queue_name)
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait until a queue holds nothing ready, delayed or at work.
+
+        Raises:
+          QueueNotFound: When the queue was never declared.
+          QueueJoinTimeout: After ``timeout`` milliseconds.
+        """
+        queue_name = self._known(queue_name)
+        deadline = None if timeout is None else time.monotonic() + timeout / 1000
+        pause = FIRST_LOOK
+        while True:
+            with suppress(BrokerUnavailable):  # the queue may still empty when the server is back
+                if self._streams.unfinished(queue_name, timeout=self._publish_timeout) == 0:
+                    return
+            if deadline is not None and time.monotonic() >= deadline:
+                raise QueueJoinTimeout(f"queue {queue_name} is not empty after {timeout} ms")  # type: ignore[no-untyped-call]
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_LOOK)
+
+    def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
+        """How many messages of a queue are ready, delayed and dead."""
+        stats = self._streams.counts(self._known(queue_name))
+        return stats.ready, stats.delayed, stats.dead
+
+    def queue_stats(self) -> list[QueueStats]:
+        """What each declared queue holds, for metrics and operators.  Raises BrokerUnavailable."""
+        return [self._streams.counts(queue_name) for queue_name in sorted(self.queues)]
+
+    # What surrounds the processing of a message
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        if signal == "process_message" and isinstance(args[0], JetStreamMessage):
+            identity.begin(args[0].processing)
+        super().emit_before(signal, *args, **kwargs)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        if signal not in {"process_message", "skip_message"} or not isinstance(args[0], JetStreamMessage):
+            super().emit_after(signal, *args, **kwargs)
+            return
+        try:
+            if isinstance(kwargs.get("exception"), GivenBack):
+                # To the middleware it was skipped: Retries must not count it, but timers and sessions must end.
+                args[0].give_back_after = args[0].processing.pause.remaining()
+                super().emit_after("skip_message", *args)
+            else:
+                self._emit_after_actor(signal, args[0], kwargs)
+        finally:
+            identity.end()
+
+    def _emit_after_actor(self, signal: str, message: JetStreamMessage, kwargs: dict[str, Any]) -> None:
+        """Run the middleware, and see to it that no retry, next step or callback of theirs is lost (dramatiq #545)."""
+        processing = message.processing
+        processing.is_after_actor = True
+        for middleware in reversed(self.middleware):
+            try:
+                getattr(middleware, f"after_{signal}")(self, message, **kwargs)
+            except Exception as error:
+                if error is not processing.failure:
+                    self.logger.critical("Unexpected failure in after_%s of %r.", signal, middleware, exc_info=True)
+        failure = processing.failure
+        if isinstance(failure, BrokerUnavailable):
+            message.give_back_after = processing.pause.failed(failure)
+        elif failure is not None:
+            self.logger.error(
+                "Message %s becomes a dead letter, its successor cannot be enqueued: %s", message, failure
+            )
+            message.fail()
+            message.stuff_exception(failure)
+
+    # Parts
+
+    def _enqueue(self, message: "Message[Any]", delay: float | None) -> "Message[Any]":
+        queue_name = self._known(message.queue_name)
+        message = message.copy(queue_name=queue_name)  # Retries passes a proxy, and goes on changing its options
+        eta = message.options.pop("eta", None)
+        if delay is None and isinstance(eta, int | float):
+            delay = eta - current_millis()
+        self.emit_before("enqueue", message, delay)
+        publish_id = identity.publish_id(message)
+        try:
+            self._store(message, publish_id, delay)
+        except MessageTooLarge:
+            if "traceback" not in message.options:
+                raise
+            del message.options["traceback"]  # Retries' note made it too large, and is the part that can be missed
+            self._store(message, publish_id, delay)
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def _store(self, message: "Message[Any]", publish_id: str, delay: float | None) -> None:
+        self._publisher.publish_delayed(
+            message.encode(),
+            work_subject=self._names.work(message.queue_name, message.actor_name),
+            schedule_subject=self._names.schedule(message.queue_name, publish_id),
+            publish_id=publish_id,
+            delay=delay or 0,
+        )
+
+    def _bury(self, delivery: Delivery, *, error: BaseException | None, message: "Message[Any] | None") -> None:
+        max_payload = self._connection().max_payload
+        self._dead_letters.bury(delivery, error=error, message=message, max_payload=max_payload)
+
+    def _known(self, queue_name: str) -> str:
+        queue_name = q_name(queue_name)
+        if queue_name not in self.queues:
+            raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
+        return queue_name
+
+    def _create_streams(self, timeout: float) -> None:
+        self._streams.ensure(self.queues, timeout=timeout)
+
+    def _connection(self) -> Connection:
+        return self._current_link().connection
+
+    def _current_link(self) -> _Link:
+        link = self._link
+        if link is None or link.connection.pid != os.getpid():
+            with self._lock:
+                if self._link is None or self._link.connection.pid != os.getpid():
+                    connection = Connection(self._options)
+                    atexit.register(_close_at_exit, weakref.ref(connection))
+                    self._link = _Link(connection, Leases(connection))
+                link = self._link
+        return link
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: drop what belongs to the parent.  Called by the fork itself."""
+        self._lock = threading.Lock()
+        self._pauses = {}
+        if self._link is not None:
+            self._link.connection.abandon_after_fork()
+            self._link = None
+
+
+def _pause_of_caller() -> QueuePause | None:
+    processing = identity.current()
+    return None if processing is None else processing.pause
+
+
+def _close_at_exit(reference: "weakref.ref[Connection]") -> None:
+    connection = reference()
+    if connection is not None:
+        connection.close()
+
+
+def _forget_after_fork() -> None:
+    for broker in list(_brokers):
+        broker.forget_after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

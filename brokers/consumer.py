@@ -1,0 +1,411 @@
+"""Takes messages of one queue from its shared pull consumer and hands them to Dramatiq's worker.
+
+One standing pull asks for as many messages as there are free places; the server sends them as they come. It is asked
+again when places become free, when the pull ends or falls silent, and on every new connection.
+"""
+
+import asyncio
+import concurrent.futures
+import itertools
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import nats.errors
+from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.errors import DecodeError
+from dramatiq.message import Message
+from nats.aio.msg import Msg
+
+from .connection import Connection, Session, status
+from .errors import BrokerUnavailable, RequestRefused, ServerTooOld
+from .identity import Processing
+from .leases import ACK, Delivery, Leases, give_back
+from .pauses import QueuePause
+from .publisher import DUE, SHORT_DELAY
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that one pull stands, between its heartbeats, and of silence after which it is taken for lost.
+PULL_EXPIRES, HEARTBEAT, SILENCE = 30.0, 0.5, 1.25
+#: Messages with a short delay that one consumer keeps until they are due, beside its prefetch.
+MAX_KEPT = 1000
+#: Seconds between tries to find or create the consumer on the server.
+BIND_PAUSE = 1.0
+#: Seconds until a message goes round again whose outcome could not be stored.
+GIVE_BACK_PAUSE = 1.0
+
+
+class JetStreamMessage(MessageProxy):
+    """A message with its delivery, as Dramatiq's worker passes it around."""
+
+    def __init__(
+        self, message: "Message[object]", delivery: Delivery, consumer: "JetStreamConsumer", stream: str
+    ) -> None:
+        super().__init__(message)
+        self.delivery = delivery
+        self.consumer = consumer
+        self.processing = Processing(stream, delivery.sequence, message.message_id, consumer.pause)
+        #: Set when the message is not done: the seconds until it goes round again.
+        self.give_back_after: float | None = None
+
+    @property
+    def message(self) -> "Message[object]":
+        return self._message
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the actor raised, while the message is being processed."""
+        return self._exception
+
+
+class Bind(Protocol):
+    """Finds or creates the queue's consumer on the server. Returns its ack_wait in seconds."""
+
+    def __call__(self, queue: str, *, timeout: float) -> float: ...
+
+
+class Bury(Protocol):
+    """Stores a dead letter. Returns once it is stored."""
+
+    def __call__(
+        self, delivery: Delivery, *, error: BaseException | None, message: "Message[object] | None"
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a consumer needs of its broker."""
+
+    connection: Connection
+    leases: Leases
+    stream: str
+    pull_subject: str
+    bind: Bind
+    bury: Bury
+    #: The message of a delivery. Raises DecodeError.
+    restore: Callable[[Delivery], "Message[object]"]
+
+
+class JetStreamConsumer(Consumer):
+    """Iterates over one queue. ``ack`` and ``nack`` may be called from any thread, also after ``close``."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        *,
+        queue: str,
+        prefetch: int,
+        timeout: float,
+        pause: QueuePause,
+    ) -> None:
+        self.queue_name = queue
+        self.pause = pause
+        self._home = surroundings
+        self._connection = surroundings.connection
+        self._leases = surroundings.leases
+        self._prefetch = max(1, prefetch)
+        self._timeout = timeout
+        self._changed = threading.Condition()
+        self._ready: deque[Delivery] = deque()
+        self._kept: dict[int, tuple[Delivery, asyncio.TimerHandle]] = {}
+        self._handed = 0
+        self._lease: float | None = None
+        self._next_bind = 0.0
+        self._is_closed = False
+        self._puller = _Puller(self, surroundings.pull_subject)
+
+    # Dramatiq's interface
+
+    def __next__(self) -> JetStreamMessage | None:
+        deadline = time.monotonic() + self._timeout
+        if self._lease is None and not self._bind(deadline):
+            return None
+        delivery = self._next_delivery(deadline)
+        return None if delivery is None else self._open(delivery)
+
+    def ack(self, message: MessageProxy) -> None:
+        if not isinstance(message, JetStreamMessage):
+            return
+        after = message.give_back_after
+        message.consumer.release(message.delivery, ACK if after is None else give_back(after))
+
+    def nack(self, message: MessageProxy) -> None:
+        """Move a message to the dead letters. Raises BrokerUnavailable, the message being still held then."""
+        if not isinstance(message, JetStreamMessage):
+            return
+        if message.give_back_after is None:
+            self._home.bury(message.delivery, error=message.exception, message=message.message)
+        self.ack(message)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        for message in messages:
+            if isinstance(message, JetStreamMessage):
+                message.consumer.release(message.delivery, give_back())
+
+    def close(self) -> None:
+        """Stop taking messages and give back those that were not handed out."""
+        with self._changed:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._changed.notify_all()
+        try:
+            stopped = self._connection.start_task(self._puller.stop())
+            stopped.result(2.0 if self._connection.is_up else 0.2)
+        except (BrokerUnavailable, TimeoutError, concurrent.futures.CancelledError) as error:
+            logger.debug("closing the consumer of %s: %s", self.queue_name, error)
+        self._give_back_rest()
+
+    # For the threads of the worker
+
+    def release(self, delivery: Delivery, payload: bytes) -> None:
+        """Settle a delivery that was handed out, and free its place."""
+        self._leases.settle(delivery, payload)
+        with self._changed:
+            self._handed = max(0, self._handed - 1)
+            self._changed.notify_all()
+        self._puller.wake()
+
+    def _bind(self, deadline: float) -> bool:
+        """Find or create the consumer on the server; every failure of that passes, or is for the operator to mend."""
+        pause = self._next_bind - time.monotonic()
+        if pause > 0:
+            time.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            if time.monotonic() >= deadline:
+                return False
+        try:
+            self._lease = self._home.bind(self.queue_name, timeout=max(0.1, deadline - time.monotonic()))
+        except BrokerUnavailable as error:
+            logger.debug("cannot bind queue %s yet: %s", self.queue_name, error)
+            return False
+        except (RequestRefused, ServerTooOld) as error:
+            self._next_bind = time.monotonic() + 5 * BIND_PAUSE
+            logger.error("cannot consume queue %s: %s", self.queue_name, error)  # noqa: TRY400
+            return False
+        self._puller.start(self._connection)
+        return True
+
+    def _next_delivery(self, deadline: float) -> Delivery | None:
+        with self._changed:
+            while not self._is_closed:
+                wait = deadline - time.monotonic()
+                paused = self.pause.remaining()
+                if paused <= 0 and self._ready and self._handed < self._prefetch:
+                    self._handed += 1
+                    return self._ready.popleft()
+                if wait <= 0 or self._lease is None:
+                    return None
+                self._changed.wait(min(wait, paused) if paused > 0 else wait)
+        return None
+
+    def _open(self, delivery: Delivery) -> JetStreamMessage | None:
+        try:
+            message = self._home.restore(delivery)
+        except DecodeError as error:
+            logger.warning("message %d of queue %s cannot be decoded: dead letter", delivery.sequence, self.queue_name)
+            self._bury_undecodable(delivery, error)
+            return None
+        return JetStreamMessage(message, delivery, self, self._home.stream)
+
+    def _bury_undecodable(self, delivery: Delivery, error: DecodeError) -> None:
+        try:
+            self._home.bury(delivery, error=error, message=None)
+        except BrokerUnavailable:
+            self.release(delivery, give_back(GIVE_BACK_PAUSE))
+        else:
+            self.release(delivery, ACK)
+
+    def _give_back_rest(self) -> None:
+        with self._changed:
+            rest = list(self._ready)
+            self._ready.clear()
+        for delivery in rest:
+            self._leases.settle(delivery, give_back())
+
+    # For the event loop
+
+    @property
+    def lease(self) -> float:
+        return self._lease or 30.0
+
+    @property
+    def worthwhile(self) -> int:
+        """The fewest free places that are worth a request: with a quarter free, Dramatiq's threads still have work."""
+        return max(1, self._prefetch // 4)
+
+    def room(self) -> int:
+        """How many more messages there is a place for."""
+        with self._changed:
+            if self._is_closed or len(self._kept) >= MAX_KEPT:
+                return 0
+            return self._prefetch - self._handed - len(self._ready)
+
+    def take(self, delivery: Delivery) -> None:
+        """A message came: keep it until it is due, or make it available."""
+        if not self._leases.admit(delivery):
+            return
+        due = delivery.headers.get(DUE)
+        # Bounded, since the clock that wrote it may not be ours.
+        wait = 0.0 if due is None else min(float(due) / 1000 - time.time(), SHORT_DELAY / 1000)
+        if self._is_closed:
+            self._leases.settle(delivery, give_back())
+        elif wait > 0:
+            timer = self._connection.call_later(wait, self._fall_due, delivery)
+            self._kept[delivery.sequence] = (delivery, timer)
+        else:
+            self._make_ready(delivery)
+
+    def unbind(self) -> None:
+        """The consumer is gone from the server: have it made again."""
+        with self._changed:
+            self._lease = None
+            self._next_bind = time.monotonic() + BIND_PAUSE / 4
+            self._changed.notify_all()
+
+    def give_back_kept(self) -> None:
+        for delivery, timer in self._kept.values():
+            timer.cancel()
+            self._leases.settle(delivery, give_back())
+        self._kept.clear()
+
+    def _fall_due(self, delivery: Delivery) -> None:
+        if self._kept.pop(delivery.sequence, None) is not None:
+            self._make_ready(delivery)
+
+    def _make_ready(self, delivery: Delivery) -> None:
+        with self._changed:
+            self._ready.append(delivery)
+            self._changed.notify()
+
+
+class _Puller:
+    """The standing pull of one consumer. Lives in the event loop, ``start`` and ``wake`` apart."""
+
+    def __init__(self, consumer: JetStreamConsumer, subject: str) -> None:
+        self._consumer = consumer
+        self._subject = subject
+        self._is_bound = threading.Event()
+        self._connection: Connection | None = None
+        self._task: concurrent.futures.Future[None] | None = None
+        self._wakeup = asyncio.Event()
+        self._numbers = itertools.count()
+        self._asked = 0
+        self._heard_at = 0.0
+        self._not_before = 0.0
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    def start(self, connection: Connection) -> None:
+        """Pull from now on, or again after the consumer was made anew."""
+        self._is_bound.set()
+        if self._task is None:
+            self._connection = connection
+            self._task = connection.start_task(self._run(connection))
+        else:
+            self._poke()
+
+    def wake(self) -> None:
+        """A place became free."""
+        if self._task is not None:
+            self._poke()
+
+    def _poke(self) -> None:
+        if self._connection is not None:
+            self._connection.from_outside(self._wakeup.set)
+
+    async def stop(self) -> None:
+        self._stopping.set()
+        self._wakeup.set()
+        if self._task is not None:
+            await self._stopped.wait()
+        self._consumer.give_back_kept()
+
+    async def _run(self, connection: Connection) -> None:
+        try:
+            while not self._stopping.is_set():
+                session = await self._next_session(connection)
+                if session is None:
+                    return
+                try:
+                    await self._pull_from(session, connection)
+                except (nats.errors.Error, OSError) as error:
+                    logger.debug("pulling %s: %s", self._consumer.queue_name, error)
+                    session.lose()
+        finally:
+            self._stopped.set()
+
+    async def _next_session(self, connection: Connection) -> Session | None:
+        """A connection, or None when the consumer is closed before there is one."""
+        waits = {asyncio.ensure_future(connection.session()), asyncio.ensure_future(self._stopping.wait())}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            results = [task.result() for task in done]
+            return next((result for result in results if isinstance(result, Session)), None)
+        finally:
+            for task in waits:
+                task.cancel()
+
+    async def _pull_from(self, session: Session, connection: Connection) -> None:
+        inbox = session.client.new_inbox()
+        pulls = await session.client.subscribe(f"{inbox}.*", cb=self._came, pending_msgs_limit=0, pending_bytes_limit=0)
+        self._asked, self._heard_at = 0, time.monotonic()
+        watch = connection.spawn(self._wake_when_lost(session))
+        while not (session.lost.is_set() or self._stopping.is_set()):
+            self._wakeup.clear()
+            if self._is_bound.is_set():
+                await self._ask(session, inbox)
+            try:
+                await asyncio.wait_for(self._wakeup.wait(), HEARTBEAT)
+            except TimeoutError:
+                self._check_silence(connection)
+        watch.cancel()
+        if not session.lost.is_set():
+            await pulls.drain()  # type: ignore[no-untyped-call]  # what is on its way still arrives, and is given back
+
+    async def _wake_when_lost(self, session: Session) -> None:
+        await session.lost.wait()
+        self._wakeup.set()
+
+    async def _ask(self, session: Session, inbox: str) -> None:
+        """Ask for as many as there is room for; not for single places while there is work in hand."""
+        room = self._consumer.room() - self._asked
+        if room < self._consumer.worthwhile or time.monotonic() < self._not_before:
+            return
+        request = {"batch": room, "expires": int(PULL_EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
+        if self._asked == 0:
+            self._heard_at = time.monotonic()
+        self._asked += room
+        reply = f"{inbox}.{next(self._numbers)}"
+        await session.client.publish(self._subject, json.dumps(request).encode(), reply=reply)
+
+    async def _came(self, message: Msg) -> None:
+        self._heard_at = time.monotonic()
+        state = status(message)
+        if message.reply.startswith("$JS.ACK."):
+            self._asked = max(0, self._asked - 1)
+            self._consumer.take(Delivery.of(message, queue=self._consumer.queue_name, lease=self._consumer.lease))
+            return
+        if state == "100":
+            return
+        if state == "503":
+            self._asked = 0
+            self._is_bound.clear()
+            self._consumer.unbind()
+            return
+        # The pull ended: expired (408), nothing there (404), or a leader changed (409).
+        if state == "409":
+            self._not_before = time.monotonic() + HEARTBEAT / 2
+        left = (message.headers or {}).get("Nats-Pending-Messages")
+        self._asked = max(0, self._asked - int(left)) if left else 0
+        self._wakeup.set()
+
+    def _check_silence(self, connection: Connection) -> None:
+        if self._asked > 0 and time.monotonic() - self._heard_at > SILENCE:
+            self._asked = 0
+            connection.suspect()

@@ -1,0 +1,52 @@
+"""What can go wrong between this process and NATS, as one small family.
+
+Everything that passes by itself once NATS is well again is a ``BrokerUnavailable`` and so a ``BrokerConnectionError``:
+Dramatiq's worker waits and tries again on those.
+"""
+
+from dramatiq.errors import BrokerConnectionError, BrokerError
+
+
+class BrokerUnavailable(BrokerConnectionError):
+    """NATS cannot be reached, or did not confirm in time. A publish that raised this may still have been stored."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)  # type: ignore[no-untyped-call]
+
+
+class JetStreamError(BrokerError):
+    """What waiting does not cure."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)  # type: ignore[no-untyped-call]
+
+
+class StorageFull(BrokerUnavailable):
+    """NATS refused a publish because its storage, or the account's share of it, is full. Nothing was removed for it."""
+
+
+class MessageTooLarge(JetStreamError):
+    """The message does not fit into what the server takes (its ``max_payload``). Trying again cannot help."""
+
+
+class ServerTooOld(JetStreamError):
+    """The server lacks a feature that a promise of this broker stands on."""
+
+
+class RequestRefused(JetStreamError):
+    """NATS answered a request with an error that waiting does not cure (a permission, a setting).
+
+    ``code`` is JetStream's error code (``err_code``), 0 where there was none.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class KeyConflict(JetStreamError):
+    """A create or update lost the race: the key's revision is not the expected one."""
+
+
+class DeadLetterNotFound(JetStreamError, LookupError):
+    """There is no dead letter with that sequence: it was replayed, purged, or never existed."""

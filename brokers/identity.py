@@ -1,0 +1,85 @@
+"""Who a publish is: the id by which JetStream recognises a repetition of it (``Nats-Msg-Id``).
+
+Each call of ``enqueue`` is a publish of its own. Made outside of a worker its id is random, so that the same message
+enqueued twice on purpose runs twice. Made while a delivery is processed it derives from that delivery's stream sequence
+and from what is enqueued: when the delivery is repeated after a crash, its successors are recognised and not doubled.
+
+What is enqueued counts, not only how many came before, so that an actor that takes another branch the second time loses
+nothing: the n-th enqueue of the same actor with the same arguments within one delivery is the same publish. (After the
+actor, for a retry or a callback, the n-th enqueue of the same actor.)
+"""
+
+import contextvars
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dramatiq.message import Message, get_encoder
+
+from .pauses import QueuePause
+
+
+class Processing:
+    """One delivery while its actor, and the middleware around it, runs."""
+
+    def __init__(self, stream: str, sequence: int, message_id: str, pause: QueuePause) -> None:
+        self._prefix = f"{stream}:{sequence}"
+        self._message_id = message_id
+        #: The pause of the queue that the delivery came from.
+        self.pause = pause
+        self._counts: Counter[str] = Counter()
+        #: The actor is done; what is enqueued now is middleware's (a retry, a pipeline's next step, a callback).
+        self.is_after_actor = False
+        self.is_over = False
+        #: The first enqueue after the actor that failed.
+        self.failure: Exception | None = None
+
+    def next_id(self, message: "Message[object]") -> str:
+        # A retry is the message itself; new messages have random ids, which a repetition would not repeat.
+        kind = "self" if message.message_id == self._message_id else "new"
+        content: dict[str, Any] = {"kind": kind, "queue": message.queue_name, "actor": message.actor_name}
+        if not self.is_after_actor:  # middleware puts times and tracebacks into its messages' arguments
+            content |= {"args": message.args, "kwargs": message.kwargs}
+        digest = hashlib.blake2b(get_encoder().encode(content), digest_size=12).hexdigest()
+        self._counts[digest] += 1
+        return f"{self._prefix}:{digest}:{self._counts[digest]}"
+
+
+# A context variable, since asyncio carries it from the worker's thread into an async actor.
+_current: contextvars.ContextVar[Processing | None] = contextvars.ContextVar("processing", default=None)
+
+
+def current() -> Processing | None:
+    """The delivery that this thread or task is processing."""
+    processing = _current.get()
+    return None if processing is None or processing.is_over else processing
+
+
+def begin(processing: Processing) -> None:
+    _current.set(processing)
+
+
+def end() -> None:
+    processing = _current.get()
+    if processing is not None:
+        processing.is_over = True  # for tasks that outlive the message and still see it
+        _current.set(None)
+
+
+@contextmanager
+def nothing_is_processed() -> Iterator[None]:
+    """Enqueue as if from outside, whatever this thread is processing."""
+    token = _current.set(None)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def publish_id(message: "Message[object]") -> str:
+    """The id of one call of ``enqueue``."""
+    processing = current()
+    return uuid.uuid4().hex if processing is None else processing.next_id(message)

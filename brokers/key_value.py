@@ -1,0 +1,155 @@
+"""A small key-value store in JetStream with compare-and-set and a life time for each key.
+
+The buckets are NATS key-value buckets (other clients can read them); they are made on first use. ``limit_marker_ttl``
+stays unset: keys that expire leave no marker that nats-py would take for a value.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .api import RETRY_PAUSE, WRONG_LAST_SEQUENCE, Api, Stored, refusal
+from .connection import Connection, NoResponders
+from .errors import BrokerUnavailable, KeyConflict, RequestRefused
+from .names import to_token
+from .streams import NANOSECONDS, Streams
+
+#: Seconds in which a repeated write is recognised; only the tries of one call repeat.
+DUPLICATE_WINDOW = 30
+#: Seconds that the marker of a deletion stays, so that watchers and mirrors see it.
+MARKER_TTL = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    value: bytes
+    #: What ``update`` has to name in order to win.
+    revision: int
+
+
+class KeyValue:
+    """One bucket. Keys are any text, values any bytes. Every method raises BrokerUnavailable after the timeout."""
+
+    def __init__(
+        self,
+        bucket: str,
+        connection: Callable[[], Connection],
+        streams: Streams,
+        *,
+        ttl: float | None,
+        memory: bool,
+        replicas: int,
+        timeout: float,
+    ) -> None:
+        self._bucket = bucket
+        self._stream = f"KV_{bucket}"
+        self._connection = connection
+        self._api = Api(connection)
+        self._streams = streams
+        self._ttl = ttl
+        self._memory = memory
+        self._replicas = replicas
+        self._timeout = timeout
+
+    def get(self, key: str) -> Entry | None:
+        """The key's value and revision, or None: never set, deleted or expired."""
+        stored = self._last(key, time.monotonic() + self._timeout)
+        return None if stored is None or _is_marker(stored) else Entry(stored.body, stored.sequence)
+
+    def create(self, key: str, value: bytes, ttl: float | None = None) -> int:
+        """Set a key that has no value, and return its revision. Raises KeyConflict when it has one."""
+        deadline = time.monotonic() + self._timeout
+        try:
+            return self._write(key, value, deadline, expected=0, ttl=ttl)
+        except KeyConflict:
+            stored = self._last(key, deadline)
+            if stored is not None and not _is_marker(stored):
+                raise
+            return self._write(key, value, deadline, expected=0 if stored is None else stored.sequence, ttl=ttl)
+
+    def update(self, key: str, value: bytes, revision: int, ttl: float | None = None) -> int:
+        """Replace the value that has this revision, and return the new one. Raises KeyConflict when it has another."""
+        return self._write(key, value, time.monotonic() + self._timeout, expected=revision, ttl=ttl)
+
+    def put(self, key: str, value: bytes, ttl: float | None = None) -> int:
+        """Set a key whatever it was, and return its revision. ``ttl``: seconds until it expires, at least 1."""
+        return self._write(key, value, time.monotonic() + self._timeout, ttl=ttl)
+
+    def delete(self, key: str) -> None:
+        """Remove a key's value, if it has one."""
+        headers = {"KV-Operation": "DEL", "Nats-TTL": f"{MARKER_TTL}s"}
+        self._write(key, b"", time.monotonic() + self._timeout, headers=headers)
+
+    def ensure(self, deadline: float) -> None:
+        """Create or update the bucket."""
+        config: dict[str, Any] = {
+            "name": self._stream,
+            "subjects": [f"$KV.{self._bucket}.>"],
+            "storage": "memory" if self._memory else "file",
+            "num_replicas": self._replicas,
+            "max_msgs_per_subject": 1,
+            "max_msgs": -1,
+            "max_bytes": -1,
+            "max_age": int((self._ttl or 0) * NANOSECONDS),
+            "discard": "new",
+            "allow_direct": True,
+            "allow_msg_ttl": True,
+            "allow_rollup_hdrs": True,
+            "deny_delete": True,
+            "duplicate_window": int(min(self._ttl or DUPLICATE_WINDOW, DUPLICATE_WINDOW) * NANOSECONDS),
+        }
+        self._streams.apply(config, deadline)
+
+    def _subject(self, key: str) -> str:
+        return f"$KV.{self._bucket}.{to_token(key)}"
+
+    def _last(self, key: str, deadline: float) -> Stored | None:
+        while True:
+            try:
+                return self._api.last(self._stream, self._subject(key), deadline=deadline)
+            except NoResponders:
+                self._create_bucket(deadline)
+
+    def _write(
+        self,
+        key: str,
+        value: bytes,
+        deadline: float,
+        *,
+        expected: int | None = None,
+        ttl: float | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> int:
+        # The id makes a repeated try answer as the first did, instead of conflicting with it.
+        headers = {"Nats-Msg-Id": uuid.uuid4().hex, **(headers or {})}
+        if expected is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        if ttl is not None:
+            headers["Nats-TTL"] = f"{max(1, round(ttl))}s"
+        while True:
+            try:
+                answer = self._connection().request(self._subject(key), value, headers, deadline=deadline)
+            except NoResponders:
+                self._create_bucket(deadline)
+                continue
+            content = json.loads(answer.data)
+            if "error" not in content:
+                return int(content["seq"])
+            error = refusal(content["error"], what=f"key {key!r}")
+            if isinstance(error, RequestRefused) and error.code in WRONG_LAST_SEQUENCE:
+                raise KeyConflict(f"key {key!r} was changed meanwhile")
+            if isinstance(error, RequestRefused) or time.monotonic() + RETRY_PAUSE >= deadline:
+                raise error
+            time.sleep(RETRY_PAUSE)
+
+    def _create_bucket(self, deadline: float) -> None:
+        if time.monotonic() + RETRY_PAUSE >= deadline:
+            raise BrokerUnavailable(f"NATS is up, but bucket {self._bucket} has no leader or does not exist")
+        self.ensure(deadline)
+
+
+def _is_marker(stored: Stored) -> bool:
+    return "KV-Operation" in stored.headers

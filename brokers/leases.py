@@ -1,0 +1,181 @@
+"""What the server has lent to this process: leases are renewed while held, settlements repeated until confirmed.
+
+Settling (an ack, a nak) never blocks a worker's thread: it is sent with a reply address, and sent again on the next
+connection or after a while, until the server confirmed it. A message that is delivered anew while it is still here,
+because the server was away for longer than its lease, is recognised and not run twice.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import json
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nats.aio.msg import Msg
+
+from .connection import Connection
+
+ACK, IN_PROGRESS = b"+ACK", b"+WPI"
+#: Seconds between looks at what is due.
+TICK = 0.25
+#: Seconds without a confirmation after which a settlement is sent again.
+REPEAT_AFTER = 2.0
+#: Times that a settlement is sent over a connection that works before it is given up: the consumer is gone then.
+MAX_SENDS = 10
+
+
+def give_back(seconds: float = 0.0) -> bytes:
+    """The nak by which a message goes back, to be delivered again after so many seconds."""
+    return b"-NAK " + json.dumps({"delay": int(seconds * 1e9)}).encode() if seconds > 0 else b"-NAK"
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Delivery:
+    """One message lent to this process."""
+
+    queue: str
+    sequence: int
+    #: How many times the server has lent it out, this one included.
+    count: int
+    #: The server's clock when it was stored, in nanoseconds since 1970.
+    stored_ns: int
+    subject: str
+    reply: str
+    body: bytes
+    headers: dict[str, str]
+    #: Seconds after which the server lends it to another, unless renewed.
+    lease: float
+    renewed_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, message: Msg, *, queue: str, lease: float) -> "Delivery":
+        # $JS.ACK.[domain.account.]stream.consumer.count.stream-seq.consumer-seq.timestamp.pending[.token] (ADR-15)
+        tokens = message.reply.split(".")
+        tokens = tokens[4:] if len(tokens) > 9 else tokens[2:]
+        return cls(
+            queue=queue,
+            sequence=int(tokens[3]),
+            count=int(tokens[2]),
+            stored_ns=int(tokens[5]),
+            subject=message.subject,
+            reply=message.reply,
+            body=message.data,
+            headers=message.headers or {},
+            lease=lease,
+        )
+
+
+@dataclass(slots=True)
+class _Settlement:
+    reply: str
+    payload: bytes
+    sends: int = 0
+    sent_at: float = 0.0
+
+
+class Leases:
+    """All deliveries that one connection's process holds or is settling."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # Weak: when nobody can settle a delivery any more its lease may lapse, and another worker gets it.
+        self._held: weakref.WeakValueDictionary[int, Delivery] = weakref.WeakValueDictionary()
+        self._settling: dict[int, _Settlement] = {}
+        self._all_settled = asyncio.Event()
+        connection.on_session(self._resume)
+        connection.on_close(self._finish)
+        connection.start_task(self._keep())
+
+    def admit(self, delivery: Delivery) -> bool:
+        """Take a delivery in. False when it is here already, or done with: then it is not to be run."""
+        settlement = self._settling.get(delivery.sequence)
+        if settlement is not None and settlement.payload == ACK:
+            self._send(delivery.sequence, settlement)
+            return False
+        held = self._held.get(delivery.sequence)
+        if held is not None:
+            held.reply = delivery.reply
+            self._renew(held)
+            return False
+        self._held[delivery.sequence] = delivery
+        return True
+
+    def settle(self, delivery: Delivery, payload: bytes = ACK) -> None:
+        """Acknowledge a delivery or give it back. Returns at once; unknown and settled ones do no harm."""
+        if self._held.get(delivery.sequence) is not delivery:
+            return
+        del self._held[delivery.sequence]
+        settlement = self._settling[delivery.sequence] = _Settlement(delivery.reply, payload)
+        self._send(delivery.sequence, settlement)
+
+    def give_back_all(self) -> None:
+        """Hand everything back that nobody will finish any more."""
+        for delivery in self._everything_held():
+            self.settle(delivery, give_back())
+
+    def _everything_held(self) -> list[Delivery]:
+        return [delivery for reference in self._held.valuerefs() if (delivery := reference()) is not None]
+
+    def _send(self, sequence: int, settlement: _Settlement) -> None:
+        settlement.sends += 1
+        settlement.sent_at = time.monotonic()
+        answer = self._connection.send(settlement.reply, settlement.payload)
+        answer.add_done_callback(self._confirmation_of(sequence, settlement))
+
+    def _confirmation_of(
+        self, sequence: int, settlement: _Settlement
+    ) -> "Callable[[concurrent.futures.Future[Msg]], None]":
+        def confirm(answer: "concurrent.futures.Future[Msg]") -> None:
+            if answer.cancelled() or answer.exception() is not None:
+                return  # sent again by _resume or _keep
+            if self._settling.get(sequence) is settlement:
+                del self._settling[sequence]
+                if not self._settling:
+                    self._all_settled.set()
+
+        return confirm
+
+    def _renew(self, delivery: Delivery) -> None:
+        delivery.renewed_at = time.monotonic()
+        self._connection.tell(delivery.reply, IN_PROGRESS)
+
+    def _resume(self) -> None:
+        """On a new connection renew first: the server may be about to lend everything to others."""
+        for delivery in self._everything_held():
+            self._renew(delivery)
+        for sequence, settlement in list(self._settling.items()):
+            settlement.sends = 0
+            self._send(sequence, settlement)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            if self._connection.is_up:
+                self._renew_due(time.monotonic())
+                self._repeat_due(time.monotonic())
+
+    def _renew_due(self, now: float) -> None:
+        for delivery in self._everything_held():
+            # A third of the lease, less one tick: two renewals may be lost before the third comes too late.
+            if now - delivery.renewed_at >= delivery.lease / 3 - TICK:
+                self._renew(delivery)
+
+    def _repeat_due(self, now: float) -> None:
+        for sequence, settlement in list(self._settling.items()):
+            if now - settlement.sent_at < REPEAT_AFTER:
+                continue
+            if settlement.sends < MAX_SENDS:
+                self._send(sequence, settlement)
+            else:
+                self._settling.pop(sequence, None)
+
+    async def _finish(self, seconds: float) -> None:
+        """Before closing: give back what is held, and wait for the confirmations."""
+        self.give_back_all()
+        self._all_settled.clear()
+        if self._settling and self._connection.is_up:
+            with contextlib.suppress(TimeoutError):  # what is not confirmed now is delivered again
+                await asyncio.wait_for(self._all_settled.wait(), seconds)

@@ -1,0 +1,104 @@
+"""Publishing that is stored when it returns: one id for all tries of one publish, one deadline for all tries."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from .api import RETRY_PAUSE, refusal
+from .connection import Connection, NoResponders
+from .errors import BrokerUnavailable, MessageTooLarge, StorageFull
+
+#: A delay below this many milliseconds is kept by the worker that gets the message: the server's timer is too coarse
+#: for it (250 ms), and nothing is lost with that worker, since the message stays in the stream.
+SHORT_DELAY = 500
+#: The header that tells the worker until when to keep it, in milliseconds since 1970.
+DUE = "Dramatiq-Due"
+#: Bytes kept free in every message, so that a dead letter can add its error to it.
+RESERVE = 4096
+
+
+def at(moment: datetime) -> str:
+    """A schedule for one moment, in the form that JetStream reads."""
+    return f"@at {moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+class Publisher:
+    """Stores messages in JetStream. ``create_streams`` is called when there turn out to be none."""
+
+    def __init__(
+        self, connection: Callable[[], Connection], *, timeout: float, create_streams: Callable[[float], None]
+    ) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._create_streams = create_streams
+
+    def publish_delayed(
+        self, body: bytes, *, work_subject: str, schedule_subject: str, publish_id: str, delay: float
+    ) -> None:
+        """Store a message that is to run in ``delay`` milliseconds, or now for 0 and less."""
+        if delay <= 0:
+            self.publish(work_subject, body, publish_id=publish_id)
+        elif delay < SHORT_DELAY:
+            due = str(time.time() * 1000 + delay)
+            self.publish(work_subject, body, publish_id=publish_id, headers={DUE: due})
+        else:
+            moment = datetime.now(UTC) + timedelta(milliseconds=delay)
+            headers = {"Nats-Schedule": at(moment), "Nats-Schedule-Target": work_subject}
+            self.publish(schedule_subject, body, publish_id=publish_id, headers=headers)
+
+    def publish(
+        self,
+        subject: str,
+        body: bytes,
+        *,
+        publish_id: str,
+        headers: Mapping[str, str] | None = None,
+        reserve: int = RESERVE,
+    ) -> int:
+        """Store a message and return its sequence, also when an earlier try of the same id had stored it already.
+
+        Raises BrokerUnavailable after the timeout, StorageFull, MessageTooLarge, RequestRefused, ServerTooOld.
+        """
+        deadline = time.monotonic() + self._timeout
+        all_headers = {"Nats-Msg-Id": publish_id, **(headers or {})}
+        connection = self._connection()
+        connection.await_connection(deadline)
+        self._check_size(connection, body, all_headers, reserve)
+        while True:
+            try:
+                return self._publish_once(connection, subject, body, all_headers, deadline)
+            except StorageFull:
+                raise
+            except NoResponders:
+                self._find_out_why(deadline)
+            except BrokerUnavailable:
+                if time.monotonic() + RETRY_PAUSE >= deadline:
+                    raise
+                time.sleep(RETRY_PAUSE)
+
+    def _publish_once(
+        self, connection: Connection, subject: str, body: bytes, headers: dict[str, str], deadline: float
+    ) -> int:
+        answer = connection.request(subject, body, headers, deadline=deadline)
+        content = json.loads(answer.data)
+        if "error" in content:
+            raise refusal(content["error"], what=f"a message on {subject}")
+        return int(content["seq"])
+
+    def _find_out_why(self, deadline: float) -> None:
+        """Nobody took the message: create the streams if there are none, otherwise let them elect a leader."""
+        if time.monotonic() + RETRY_PAUSE >= deadline:
+            raise BrokerUnavailable("NATS is up, but its streams have no leader or do not exist")
+        self._create_streams(max(0.1, deadline - time.monotonic()))
+        time.sleep(RETRY_PAUSE / 4)
+
+    def _check_size(self, connection: Connection, body: bytes, headers: Mapping[str, str], reserve: int) -> None:
+        # "NATS/1.0", a line for each header, and an empty line; the server counts headers and body together.
+        size = len(body) + 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+        limit = connection.max_payload
+        if size + reserve > limit:
+            raise MessageTooLarge(
+                f"the message has {size:,} bytes, but NATS takes {limit:,} (max_payload),"
+                f" of which {reserve:,} are kept for a dead letter's error"
+            )
