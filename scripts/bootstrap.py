@@ -102,15 +102,15 @@ class Environment:
             return {}
 
     def _call(self, command: Sequence[str], *, quiet: bool = False) -> bool:
-        output = subprocess.DEVNULL if quiet else sys.stderr  # stdout is for what the program itself has to say
+        """Whether the command succeeds. What it says is shown only when it fails, and on stderr: stdout is the program's."""
         # A person's PIP_USER would make pip install elsewhere.
         environment = os.environ | {"PIP_USER": "0"}
-        return (
-            subprocess.run(
-                command, cwd=self.root, stdout=output, stderr=output, env=environment, check=False
-            ).returncode
-            == 0
+        result = subprocess.run(
+            command, cwd=self.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, check=False
         )
+        if result.returncode != 0 and not quiet:
+            _say(result.stdout.decode(errors="replace").strip())
+        return result.returncode == 0
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

