@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from models import sync_runs
-from models.sync_runs import RunStatus
+from models.resources import TABLES
+from models.sync_runs import Ended, RunStatus
 from models.tenants import Tenant
 
 #: ISO 4217: currencies whose minor unit is not a hundredth.
@@ -224,11 +225,15 @@ _DAYS = "select min(day), max(day) from daily_sales where tenant_id = :tenant_id
 def coverage(session: Session, tenant: Tenant) -> Coverage:
     """What the figures stand on: complete once a sync over everything agreed with the store's own counts."""
     first_day, last_day = session.execute(text(_DAYS), {"tenant_id": tenant.id}).one()
-    run = sync_runs.latest_full(session, tenant.id)
-    if run is None:
-        reason: str | None = "the history has not been synced yet"
-    elif run.status != RunStatus.COMPLETED:
-        reason = f"the latest sync ended {run.status}: {run.error}"
-    else:
-        reason = None
+    ended = sync_runs.latest_full(session, tenant.id)
+    reasons = [_lack(name, ended.get(name)) for name in TABLES]
+    reason = "; ".join(lack for lack in reasons if lack) or None
     return Coverage(first_day, last_day, is_complete=reason is None, reason=reason)
+
+
+def _lack(resource: str, ended: Ended | None) -> str | None:
+    if ended is None:
+        return f"{resource}: the history has not been synced yet"
+    if ended.status != RunStatus.COMPLETED:
+        return f"{resource}: the latest sync ended {ended.status}{f', {ended.reason}' if ended.reason else ''}"
+    return None

@@ -73,11 +73,15 @@ def postpone(session: Session, tenant_id: uuid.UUID, resource: str, shopify_id: 
 
 
 def forgotten(session: Session, *, limit: int) -> Sequence[Refetch]:
-    """Marks that lost their message, of active tenants; their clocks start anew."""
+    """Marks that lost their message, of tenants that can be asked; their clocks start anew."""
     found = session.exec(
         select(Refetch)
         .join(Tenant)
-        .where(col(Refetch.due_at) < now() - FORGOTTEN_AFTER, col(Tenant.status) == TenantStatus.ACTIVE)
+        .where(
+            col(Refetch.due_at) < now() - FORGOTTEN_AFTER,
+            col(Tenant.status) == TenantStatus.ACTIVE,
+            col(Tenant.unauthorized_since).is_(None),
+        )
         .order_by(col(Refetch.due_at))
         .limit(limit)
         .with_for_update(skip_locked=True, of=Refetch)

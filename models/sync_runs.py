@@ -6,6 +6,7 @@ epoch belongs to a chain that was given up for silent, one behind the step has b
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
@@ -186,16 +187,25 @@ def silent(session: Session) -> Sequence[SyncRun]:
     ).all()
 
 
-def latest_full(session: Session, tenant_id: uuid.UUID) -> SyncRun | None:
-    """The latest ended run over everything."""
-    return session.exec(
-        select(SyncRun)
-        .where(
-            col(SyncRun.tenant_id) == tenant_id,
-            col(SyncRun.since).is_(None),
-            col(SyncRun.until).is_(None),
-            col(SyncRun.status).in_([RunStatus.COMPLETED, RunStatus.INCOMPLETE, RunStatus.FAILED]),
-        )
-        .order_by(col(SyncRun.started_at).desc())
-        .limit(1)
-    ).one_or_none()
+_LATEST_FULL = """
+select distinct on (resource) resource, checkpoint.status, reason
+from sync_checkpoints as checkpoint
+join sync_runs as run on run.id = checkpoint.run_id
+where run.tenant_id = :tenant_id and run.since is null and run.until is null
+  and checkpoint.status in ('completed', 'incomplete', 'failed')
+order by resource, run.started_at desc
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the latest sync over all of a resource ended."""
+
+    status: RunStatus
+    reason: str | None
+
+
+def latest_full(session: Session, tenant_id: uuid.UUID) -> dict[str, Ended]:
+    """By resource: how its latest sync over everything ended. A cancelled one says nothing."""
+    rows = session.execute(text(_LATEST_FULL), {"tenant_id": tenant_id})
+    return {row.resource: Ended(RunStatus(row.status), row.reason) for row in rows}

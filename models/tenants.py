@@ -98,12 +98,13 @@ def write(tenant_id: uuid.UUID) -> Iterator[Write]:
     Raises TenantInactive.
     """
     with transaction() as session:
+        # First of all, so that whoever holds the row can also change it without waiting for those that wait here.
+        session.execute(text("select pg_advisory_xact_lock(hashtextextended(:id, 0))"), {"id": str(tenant_id)})
         tenant = session.exec(
             select(Tenant).where(col(Tenant.id) == tenant_id).with_for_update(read=True)
         ).one_or_none()
         if tenant is None or tenant.status != TenantStatus.ACTIVE:
             raise TenantInactive(tenant.status if tenant else None)
-        session.execute(text("select pg_advisory_xact_lock(hashtextextended(:id, 0))"), {"id": str(tenant_id)})
         yield Write(session=session, tenant=tenant, at=now())
 
 

@@ -8,20 +8,23 @@ def everything(*filters: str | None) -> str | None:
     return " AND ".join(part for part in filters if part) or None
 
 
-def between(field: str, *, since: datetime | None = None, until: datetime | None = None) -> str | None:
-    """``field`` (updated_at, created_at, …) from ``since`` to ``until``, both inclusive, to the second."""
+def between(field: str, *, since: datetime | None = None, before: datetime | None = None) -> str | None:
+    """``field`` (updated_at, created_at, …) from ``since``, inclusive, to ``before``, exclusive, both whole seconds.
+
+    Shopify compares microseconds and shows seconds: only with an exclusive end do both sides mean the same.
+    """
     return everything(
         None if since is None else f"{field}:>='{_quoted(since)}'",
-        None if until is None else f"{field}:<='{_quoted(until)}'",
+        None if before is None else f"{field}:<'{_quoted(before)}'",
     )
 
 
-def updated(*, since: datetime | None = None, until: datetime | None = None) -> str | None:
-    return between("updated_at", since=since, until=until)
+def updated(*, since: datetime | None = None, before: datetime | None = None) -> str | None:
+    return between("updated_at", since=since, before=before)
 
 
-def created(*, since: datetime | None = None, until: datetime | None = None) -> str | None:
-    return between("created_at", since=since, until=until)
+def created(*, since: datetime | None = None, before: datetime | None = None) -> str | None:
+    return between("created_at", since=since, before=before)
 
 
 def _quoted(moment: datetime) -> str:

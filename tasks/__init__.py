@@ -1,0 +1,10 @@
+"""The work that Shopstream does outside of requests: Dramatiq's actors. ``dramatiq tasks`` runs them.
+
+An actor is glue from a message to the floors below, and says what happens when it runs twice.
+"""
+
+from tasks.connection import broker  # first: actors need their broker
+
+from tasks import fetches, offboarding, sync, tending, webhooks  # isort: skip
+
+__all__ = ["broker", "fetches", "offboarding", "sync", "tending", "webhooks"]

@@ -1,0 +1,52 @@
+"""Erasing a tenant: all of its rows, a batch a transaction, children before their parents."""
+
+import uuid
+
+from sqlalchemy import text
+
+from models import tenants
+from models.database import transaction
+from models.tenants import TenantStatus
+
+#: Rows of one transaction: short enough to be stopped at any time.
+BATCH = 5_000
+
+#: In an order in which no row is left whose parent is gone. The totals go last, since erasing orders changes them.
+_TABLES = (
+    "line_items",
+    "refunds",
+    "orders",
+    "customers",
+    "variants",
+    "products",
+    "quarantine",
+    "refetches",
+    "webhook_deliveries",
+    "event_log",
+    "sync_runs",
+    "daily_sales",
+    "customer_sales",
+    "resource_totals",
+)
+
+_ERASE = """
+delete from {table} where ctid = any(array(select ctid from {table} where tenant_id = :tenant_id limit :batch))
+"""
+
+
+def erase_batch(tenant_id: uuid.UUID) -> bool:
+    """Erase up to BATCH rows of a tenant that is being erased. Whether it is gone altogether."""
+    with transaction() as session:
+        tenant = tenants.get(session, tenant_id, for_update=True)
+        if tenant is None:
+            return True
+        if tenant.status != TenantStatus.ERASING:
+            raise ValueError(f"tenant {tenant_id} is not being erased")
+        left = BATCH
+        for table in _TABLES:
+            result = session.execute(text(_ERASE.format(table=table)), {"tenant_id": tenant_id, "batch": left})
+            left -= int(result.rowcount)  # type: ignore[attr-defined]
+            if left <= 0:
+                return False
+        session.delete(tenant)
+        return True

@@ -1,0 +1,181 @@
+"""A webhook delivery on its way: packed into a message by the web process, unpacked and written by a worker."""
+
+import base64
+import hashlib
+import json
+import uuid
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from models import customers, refetches, tenants, webhook_deliveries
+from models.columns import now
+from models.event_log import Level, record
+from models.tenants import TenantStatus, Write
+from models.versions import Origin
+from models.webhook_deliveries import DeliveryStatus, WebhookDelivery
+from shopify import events
+from shopify.errors import PayloadRejected
+from shopify.resources import RESOURCES
+from shopify.row import RowRejected
+from shopify.webhooks import WebhookHeaders, event_of
+from tasks.store import Fetch, bury, quarantine_rejected, store
+from tasks.sync_steps import store_shop
+
+#: Bytes above which a body is worth compressing: smaller ones save less than a packet.
+COMPRESSED_ABOVE = 4096
+
+
+class Delivery(BaseModel):
+    """A delivery as its message carries it: the body compressed and in base 85, or nothing of it but an id."""
+
+    model_config = ConfigDict(frozen=True)
+
+    topic: str
+    webhook_id: str
+    event_id: str | None = None
+    triggered_at: datetime
+    received_at: datetime
+    body_digest: str
+    text: str | None = None
+    compressed: str | None = None
+    #: Of a body that was too large to travel: its resource is fetched instead.
+    shopify_id: int | None = None
+
+    @classmethod
+    def of(cls, headers: WebhookHeaders, body: bytes) -> Self:
+        digest = hashlib.sha256(body).hexdigest()
+        text, compressed = None, None
+        if len(body) <= COMPRESSED_ABOVE and body.isascii():
+            text = body.decode("ascii")
+        else:
+            compressed = base64.b85encode(zlib.compress(body)).decode("ascii")
+        return cls(
+            topic=headers.topic,
+            webhook_id=headers.webhook_id or digest,
+            event_id=headers.event_id,
+            triggered_at=headers.triggered_at,
+            received_at=now(),
+            body_digest=digest,
+            text=text,
+            compressed=compressed,
+        )
+
+    def without_body(self, body: bytes) -> Self:
+        """The same with nothing of the body but its id."""
+        return self.model_copy(update={"text": None, "compressed": None, "shopify_id": _id_of(body)})
+
+    @property
+    def body(self) -> bytes | None:
+        if self.compressed is not None:
+            return zlib.decompress(base64.b85decode(self.compressed))
+        return self.text.encode("ascii") if self.text is not None else None
+
+
+def _id_of(body: bytes) -> int | None:
+    try:
+        payload: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    found = payload.get("id") if isinstance(payload, dict) else None
+    return found if type(found) is int else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a delivery came to."""
+
+    status: DeliveryStatus
+    told: str
+    fetches: tuple[Fetch, ...] = ()
+
+
+def write(tenant_id: uuid.UUID, delivery: Delivery) -> tuple[Fetch, ...]:
+    """Write what the delivery says and that it came, in one transaction. Returns what has to be fetched.
+
+    Raises TenantInactive.
+    """
+    with tenants.write(tenant_id) as transaction:
+        if webhook_deliveries.is_repeat(transaction, webhook_id=delivery.webhook_id, body_digest=delivery.body_digest):
+            return ()
+        written = _apply(transaction, delivery)
+        transaction.session.add(
+            WebhookDelivery(
+                tenant_id=tenant_id,
+                webhook_id=delivery.webhook_id,
+                body_digest=delivery.body_digest,
+                topic=delivery.topic,
+                event_id=delivery.event_id,
+                triggered_at=delivery.triggered_at,
+                received_at=delivery.received_at,
+                status=written.status,
+            )
+        )
+        if written.status != DeliveryStatus.QUARANTINED:
+            record(transaction, Level.INFO, "webhook", f"{delivery.topic}: {written.told}")
+        return written.fetches
+
+
+def _apply(write: Write, delivery: Delivery) -> _Written:
+    origin = Origin(triggered_at=delivery.triggered_at)
+    if delivery.body is None:
+        return _too_large(write, delivery, origin)
+    try:
+        event = event_of(delivery.topic, delivery.body, write.tenant.shop_domain)
+    except RowRejected as refusal:
+        quarantine_rejected(write, refusal, source=f"webhook {delivery.topic}", origin=origin)
+        return _Written(DeliveryStatus.QUARANTINED, refusal.reason)
+    except PayloadRejected as refusal:
+        rejected = RowRejected(delivery.topic, None, refusal.reason, delivery.body.decode("utf-8", "replace"))
+        quarantine_rejected(write, rejected, source=f"webhook {delivery.topic}", origin=origin)
+        return _Written(DeliveryStatus.QUARANTINED, refusal.reason)
+    return _carry_out(write, event, origin)
+
+
+def _carry_out(write: Write, event: events.Event, origin: Origin) -> _Written:  # noqa: PLR0911  one for each event
+    assert origin.triggered_at is not None
+    match event:
+        case events.Upsert(resource, row):
+            stored = store(write, resource, [row], origin, source="webhook")
+            status = DeliveryStatus.WRITTEN if stored.written else DeliveryStatus.SUPERSEDED
+            return _Written(status, f"{resource} {row.shopify_id} {status}", stored.fetches)
+        case events.Delete(resource, shopify_id):
+            fetches = bury(write, resource, shopify_id, triggered_at=origin.triggered_at)
+            return _Written(DeliveryStatus.WRITTEN, f"{resource} {shopify_id} deleted", fetches)
+        case events.Fetch(resource, shopify_id, reason):
+            refetches.mark(write, resource, [shopify_id], reason)
+            return _Written(
+                DeliveryStatus.WRITTEN, f"{resource} {shopify_id} to be fetched", (Fetch(resource, shopify_id),)
+            )
+        case events.Merge(kept_id, deleted_id):
+            customers.merge(write, kept_id=kept_id, deleted_id=deleted_id)
+            refetches.mark(write, "customers", [kept_id], "another customer was merged into it")
+            return _Written(
+                DeliveryStatus.WRITTEN, f"customer {deleted_id} merged into {kept_id}", (Fetch("customers", kept_id),)
+            )
+        case events.ShopUpdated(info):
+            store_shop(write, info)
+            return _Written(DeliveryStatus.WRITTEN, "the shop's currency, time zone and plan")
+        case events.ScopesUpdated(_, current):
+            write.tenant.scopes = sorted(current)
+            return _Written(DeliveryStatus.WRITTEN, "the token's scopes")
+        case events.AppUninstalled():
+            write.tenant.status = TenantStatus.UNINSTALLED
+            write.tenant.access_token = None
+            return _Written(DeliveryStatus.WRITTEN, "the app was uninstalled: the shop's work stops")
+        case _:
+            return _Written(DeliveryStatus.RECORDED, "recorded")
+
+
+def _too_large(write: Write, delivery: Delivery, origin: Origin) -> _Written:
+    for resource in RESOURCES.values():
+        if delivery.topic in resource.topics and delivery.shopify_id is not None:
+            refetches.mark(write, resource.name, [delivery.shopify_id], "its webhook was too large to travel")
+            fetch = Fetch(resource.name, delivery.shopify_id)
+            return _Written(DeliveryStatus.WRITTEN, f"{resource.name} {delivery.shopify_id} to be fetched", (fetch,))
+    refusal = RowRejected(delivery.topic, None, "the body is too large for NATS and tells of nothing to fetch", None)
+    quarantine_rejected(write, refusal, source=f"webhook {delivery.topic}", origin=origin)
+    return _Written(DeliveryStatus.QUARANTINED, refusal.reason)

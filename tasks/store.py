@@ -1,0 +1,116 @@
+"""Writing what Shopify sent: rows that win, children, marks to fetch again, and quarantine for what cannot be stored."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy
+
+from models import customers, quarantine, refetches, versions
+from models.event_log import Level, record
+from models.resources import TABLES
+from models.tenants import Write
+from models.versions import Origin, Outcome
+from shopify.row import Row, RowRejected
+
+#: A read that begins now is not yet settled for a version of this very second; one that waits this long is.
+SETTLING = timedelta(seconds=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A resource to be fetched by id, ``delay`` from now."""
+
+    resource: str
+    shopify_id: int
+    delay: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    written: frozenset[int]
+    fetches: tuple[Fetch, ...]
+    #: Ids that the run of the origin had not seen before.
+    new_to_run: int
+
+
+def store(
+    write: Write,
+    resource: str,
+    rows: Sequence[Row],
+    origin: Origin,
+    *,
+    source: str,
+    rejected: Iterable[RowRejected] = (),
+) -> Stored:
+    """Write rows of one resource within the caller's transaction. What cannot be stored costs itself alone."""
+    for refusal in rejected:
+        quarantine_rejected(write, refusal, source=source, origin=origin)
+    versioned = [row for row in rows if row.updated_at is not None]
+    outcome = _upsert(write, resource, versioned, origin, source=source)
+    if resource == "orders" and outcome.stored:
+        customers.repoint_orders(write.session, write.tenant.id, sorted(outcome.stored))
+    quarantine.resolve(write, resource, outcome.stored)
+    if origin.read_at is not None:
+        refetches.clear(write, resource, [row.shopify_id for row in versioned], read_at=origin.read_at)
+    fetched = origin.read_at is not None and origin.run_id is None
+    return Stored(outcome.stored, _fetches(write, resource, [] if fetched else rows, outcome), outcome.new_to_run)
+
+
+def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome) -> tuple[Fetch, ...]:
+    """Mark, and name, what has to be fetched by id: versions that cannot be told apart, and parts of a whole.
+
+    ``rows`` are none after a fetch by id: what that did not give, another would not either.
+    """
+    partial = [row for row in rows if (not row.is_whole and row.shopify_id in outcome.stored) or row.updated_at is None]
+    refetches.mark(write, resource, outcome.ambiguous, "two versions of one second differ")
+    for row in partial:
+        refetches.mark(write, resource, [row.shopify_id], row.incomplete_because or "the payload has no updated_at")
+    settle = [Fetch(resource, shopify_id, SETTLING) for shopify_id in sorted(outcome.ambiguous)]
+    whole = [Fetch(resource, row.shopify_id) for row in partial if row.shopify_id not in outcome.ambiguous]
+    return tuple(settle + whole)
+
+
+def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *, source: str) -> Outcome:
+    """Upsert in one statement; if Postgres refuses a value, in halves, until the one row that holds it is found."""
+    if not rows:
+        return Outcome(frozenset(), frozenset(), 0)
+    try:
+        with write.session.begin_nested():
+            return versions.upsert(write, TABLES[resource], rows, origin)
+    except sqlalchemy.exc.DataError as error:
+        if len(rows) == 1:
+            reason = f"Postgres refuses it: {type(error.orig).__name__}"
+            refusal = RowRejected(resource, rows[0].shopify_id, reason, dict(rows[0].columns))
+            quarantine_rejected(write, refusal, source=source, origin=origin)
+            return Outcome(frozenset(), frozenset(), 0)
+    middle = len(rows) // 2
+    first = _upsert(write, resource, rows[:middle], origin, source=source)
+    second = _upsert(write, resource, rows[middle:], origin, source=source)
+    return Outcome(
+        first.stored | second.stored, first.ambiguous | second.ambiguous, first.new_to_run + second.new_to_run
+    )
+
+
+def quarantine_rejected(write: Write, refusal: RowRejected, *, source: str, origin: Origin) -> None:
+    """Keep one resource that cannot be stored, and say so where its owner looks."""
+    quarantine.hold(
+        write,
+        resource=refusal.resource,
+        shopify_id=refusal.shopify_id,
+        reason=refusal.reason,
+        payload=json.dumps(refusal.payload, default=str),
+        source=source,
+        run_id=origin.run_id,
+    )
+    record(write, Level.ERROR, source, f"quarantined: {refusal}")
+
+
+def bury(write: Write, resource: str, shopify_id: int, *, triggered_at: datetime) -> tuple[Fetch, ...]:
+    """Write a tombstone. Where a read after the deletion found the resource alive, it is fetched instead."""
+    if versions.bury(write, TABLES[resource], shopify_id, triggered_at=triggered_at):
+        quarantine.resolve(write, resource, [shopify_id])
+        return ()
+    refetches.mark(write, resource, [shopify_id], "a deletion and a read contradict each other")
+    return (Fetch(resource, shopify_id),)

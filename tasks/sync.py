@@ -1,0 +1,172 @@
+"""Syncs: a run is a chain of messages a resource, each of which carries out one step and enqueues the next."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import dramatiq
+
+from brokers.errors import BrokerUnavailable
+from models import sync_runs, tenants
+from models.columns import now
+from models.database import OUTAGES, transaction
+from models.event_log import Level, record
+from models.sync_runs import RunStatus, SyncRun
+from models.tenants import TenantInactive, TenantStatus
+from shopify.errors import AccessDenied, CountNotExact, QueryRefused, UnknownTimeZone
+from shopify.resources import RESOURCES
+from tasks import fetches, sync_steps
+from tasks.shops import CredentialsRefused, Postponed
+from tasks.sync_steps import Position
+
+#: Milliseconds between two looks at a paused shop's run.
+PAUSED_RETRY = 60_000
+#: What ends a run: asking again does not help.
+HOPELESS = (CredentialsRefused, AccessDenied, QueryRefused, CountNotExact, UnknownTimeZone)
+
+
+def begin(
+    tenant_id: uuid.UUID,
+    *,
+    resources: Sequence[str] | None = None,
+    since: date | None = None,
+    until: date | None = None,
+) -> uuid.UUID:
+    """Start a sync and return its run's id. Without ``resources`` it is of all.
+
+    Raises RunInProgress, TenantInactive and, when nothing was started, BrokerUnavailable.
+    """
+    with tenants.write(tenant_id) as write:
+        run = sync_runs.start(
+            write.session, tenant_id, resources=tuple(resources or RESOURCES), since=since, until=until
+        )
+        record(write, Level.INFO, "sync", "sync started")
+    try:
+        prepare_run.send(str(run.id), run.epoch)
+    except BrokerUnavailable:
+        with transaction() as session:
+            session.delete(run)
+        raise
+    return run.id
+
+
+@dramatiq.actor(
+    queue_name="sync",
+    infrastructure_errors=OUTAGES,
+    max_retries=8,
+    time_limit=180_000,
+    on_retry_exhausted="fail_run",
+)
+def prepare_run(run_id: str, epoch: int) -> None:
+    """Read the shop itself and its counts, then start the chain of every resource.
+
+    Safe to run twice: the chains start with messages that carry this delivery's identity.
+    """
+    position = Position(uuid.UUID(run_id), epoch)
+    try:
+        chains = sync_steps.prepare(position)
+    except Postponed as postponed:
+        _keep_alive(position.run_id, postponed)
+        prepare_run.send_with_options(args=(run_id, epoch), delay=postponed.milliseconds)
+    except TenantInactive as inactive:
+        if _waits(position.run_id, inactive):
+            prepare_run.send_with_options(args=(run_id, epoch), delay=PAUSED_RETRY)
+    except HOPELESS as error:
+        _fail(position.run_id, str(error))
+    else:
+        for resource, step in chains:
+            advance.send(run_id, resource, epoch, step)
+
+
+@dramatiq.actor(
+    queue_name="sync",
+    infrastructure_errors=OUTAGES,
+    max_retries=8,
+    time_limit=180_000,
+    on_retry_exhausted="fail_run",
+)
+def advance(run_id: str, resource: str, epoch: int, step: int) -> None:
+    """Carry out one step of a resource's sync, then enqueue the next.
+
+    Safe to run twice: a step behind the checkpoint writes nothing and enqueues the same successor.
+    """
+    position = Position(uuid.UUID(run_id), epoch)
+    try:
+        done = sync_steps.advance(position, resource, step)
+    except Postponed as postponed:
+        _keep_alive(position.run_id, postponed)
+        advance.send_with_options(args=(run_id, resource, epoch, step), delay=postponed.milliseconds)
+    except TenantInactive as inactive:
+        if _waits(position.run_id, inactive):
+            advance.send_with_options(args=(run_id, resource, epoch, step), delay=PAUSED_RETRY)
+    except HOPELESS as error:
+        _fail(position.run_id, f"{resource}: {error}")
+    else:
+        if done is None:
+            return
+        if done.next_step is not None:
+            delay = int(done.delay.total_seconds() * 1000) or None
+            advance.send_with_options(args=(run_id, resource, epoch, done.next_step), delay=delay)
+        fetches.enqueue(done.tenant_id, done.fetches)
+
+
+@dramatiq.actor(queue_name="sync", infrastructure_errors=OUTAGES, max_retries=20)
+def fail_run(message: dict[str, Any], _retries: dict[str, Any]) -> None:
+    """End the run of a step whose retries are used up. Safe to run twice: a run that has ended stays as it is."""
+    _fail(
+        uuid.UUID(message["args"][0]),
+        f"a step failed again and again: {message['options'].get('traceback', '')[-300:]}",
+    )
+
+
+def resume(session: Any, run: SyncRun) -> list[tuple[Any, ...]]:
+    """Start the chains of a silent run anew: those that may still be out there belong to the old epoch.
+
+    Returns the messages to send once this is committed.
+    """
+    run.epoch += 1
+    run.alive_at = now()
+    if not run.is_prepared:
+        return [(prepare_run, str(run.id), run.epoch)]
+    return [
+        (advance, str(run.id), each.resource, run.epoch, each.step)
+        for each in sync_runs.checkpoints(session, [run.id])
+        if each.status == RunStatus.RUNNING
+    ]
+
+
+def _keep_alive(run_id: uuid.UUID, postponed: Postponed) -> None:
+    """A run that waits for its shop is not silent."""
+    with transaction() as session:
+        run = sync_runs.get(session, run_id, for_update=True)
+        if run is not None:
+            run.alive_at = max(run.alive_at, now() + timedelta(seconds=postponed.seconds))
+
+
+def _waits(run_id: uuid.UUID, inactive: TenantInactive) -> bool:
+    """Whether the shop is only paused. Otherwise its run ends here."""
+    with transaction() as session:
+        run = sync_runs.get(session, run_id, for_update=True)
+        if run is None or run.status != RunStatus.RUNNING:
+            return False
+        if inactive.status == TenantStatus.PAUSED:
+            run.alive_at = now() + timedelta(milliseconds=PAUSED_RETRY)
+            return True
+        sync_runs.finish(session, run, RunStatus.FAILED, error=str(inactive))
+        return False
+
+
+def _fail(run_id: uuid.UUID, error: str) -> None:
+    with transaction() as session:
+        found = sync_runs.get(session, run_id)
+    if found is None:
+        return
+    try:
+        with tenants.write(found.tenant_id) as write:
+            run = sync_runs.get(write.session, run_id, for_update=True)
+            if run is not None and run.status == RunStatus.RUNNING:
+                sync_runs.finish(write.session, run, RunStatus.FAILED, error=error)
+                record(write, Level.ERROR, "sync", f"sync failed: {error}")
+    except TenantInactive as inactive:
+        _waits(run_id, inactive)

@@ -1,0 +1,264 @@
+"""What a step of a sync does: the shop and its counts, a page, or the proof that nothing is missing.
+
+A full run reads each resource by id up to the moment that it started, then what was updated since, then compares the
+distinct ids that it saw with an exact count of the store's. DESIGN §5.3.
+"""
+
+import uuid
+import zoneinfo
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from models import orders, quarantine, refetches, sync_runs, tenants, versions
+from models.columns import now
+from models.database import transaction
+from models.event_log import Level, record
+from models.resources import TABLES
+from models.sync_runs import RunStatus, Stage, SyncCheckpoint, SyncRun
+from models.tenants import Tenant, TenantInactive, TenantStatus, Write
+from models.versions import Origin, Scope
+from shopify import search, shop
+from shopify.client import Page, SortKey
+from shopify.resource import Resource
+from shopify.resources import RESOURCES
+from tasks import shops
+from tasks.shops import RESERVE
+from tasks.store import Fetch, store
+
+#: What was updated shortly before the run started is read again: clocks differ, and Shopify's reads lag.
+OVERLAP = timedelta(minutes=1)
+#: Waits before the counts are compared again, while a webhook or Shopify's own count may still lag behind.
+RECOUNT_DELAYS = (timedelta(seconds=2), timedelta(seconds=10), timedelta(seconds=30))
+#: Without this scope Shopify shows the orders of 60 days, and counts no others.
+ALL_ORDERS = "read_all_orders"
+#: Ids that a full run did not see and that are fetched at once; the marks of more are worked by the sweep.
+FETCHED_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A run and the epoch of the chain that a message belongs to."""
+
+    run_id: uuid.UUID
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What follows a step. ``next_step`` is None at the end of the chain."""
+
+    tenant_id: uuid.UUID
+    next_step: int | None = None
+    delay: timedelta = timedelta(0)
+    fetches: tuple[Fetch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    tenant: Tenant
+    run: SyncRun
+    checkpoint: SyncCheckpoint
+
+    @property
+    def resource(self) -> Resource:
+        return RESOURCES[self.checkpoint.resource]
+
+
+def prepare(position: Position) -> list[tuple[str, int]]:
+    """Read the shop and the counts. Returns the chains to start: resource and step; none if the run has moved on."""
+    run, tenant = _load(position)
+    if run is None or tenant is None:
+        return []
+    info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST, reserve=RESERVE)
+    with transaction() as session:
+        names = [each.resource for each in sync_runs.checkpoints(session, [run.id])]
+    totals = {name: _count(tenant, RESOURCES[name], _filter(_scope(run, tenant))) for name in names}
+    with tenants.write(tenant.id) as write:
+        current = sync_runs.get(write.session, run.id, for_update=True)
+        if current is None or current.status != RunStatus.RUNNING or current.epoch != position.epoch:
+            return []
+        _store_shop(write, info)
+        for checkpoint in sync_runs.checkpoints(write.session, [run.id]):
+            checkpoint.total = totals[checkpoint.resource]
+        current.is_prepared, current.alive_at = True, now()
+        return [(each.resource, each.step) for each in sync_runs.checkpoints(write.session, [run.id])]
+
+
+def _store_shop(write: Write, info: shop.ShopInfo) -> None:
+    store_shop(write, info)
+    if info.scopes is not None:
+        write.tenant.scopes = sorted(info.scopes)
+
+
+def store_shop(write: Write, info: shop.ShopInfo) -> None:
+    """What the shop says of itself. A new time zone moves every order's day."""
+    tenant = write.tenant
+    if tenant.timezone != info.timezone:
+        orders.rebuild_days(write, info.timezone)
+    tenant.name, tenant.currency, tenant.timezone, tenant.plan = info.name, info.currency, info.timezone, info.plan
+
+
+def advance(position: Position, resource: str, step: int) -> Done | None:
+    """Carry out ``step`` of a resource, unless it was carried out before. None: the run no longer wants it."""
+    run, tenant = _load(position)
+    with transaction() as session:
+        checkpoint = sync_runs.checkpoint(session, position.run_id, resource)
+    if run is None or tenant is None or checkpoint is None or checkpoint.status != RunStatus.RUNNING:
+        return None
+    if checkpoint.step != step:
+        return Done(tenant.id, next_step=checkpoint.step if checkpoint.step == step + 1 else None)
+    work = Work(tenant, run, checkpoint)
+    return _compare(work) if checkpoint.stage == Stage.COUNT else _read_page(work)
+
+
+def _load(position: Position) -> tuple[SyncRun | None, Tenant | None]:
+    """The run and its tenant, if the run still wants to be worked in this epoch. Raises TenantInactive."""
+    with transaction() as session:
+        run = sync_runs.get(session, position.run_id)
+        if run is None or run.status != RunStatus.RUNNING or run.epoch != position.epoch:
+            return None, None
+        tenant = tenants.get(session, run.tenant_id)
+    if tenant is None or tenant.status != TenantStatus.ACTIVE:
+        raise TenantInactive(tenant.status if tenant else None)
+    return run, tenant
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------
+
+
+def _read_page(work: Work) -> Done:
+    page = shops.ask(
+        work.tenant,
+        lambda client: client.page(
+            work.resource, work.checkpoint.cursor, sort=_sort(work.checkpoint), search=_page_filter(work)
+        ),
+        cost=work.resource.page_cost,
+        spent=lambda page: page.cost,
+        reserve=RESERVE,
+    )
+    return _write_page(work, page)
+
+
+def _write_page(work: Work, page: Page) -> Done:
+    """The rows and the checkpoint, in one transaction."""
+    rows, rejected = work.resource.rows(page.nodes)
+    with tenants.write(work.tenant.id) as write:
+        checkpoint = _current(write, work)
+        if checkpoint is None:
+            return Done(work.tenant.id)
+        origin = Origin(read_at=page.read_at, run_id=work.run.id)
+        stored = store(write, work.resource.name, rows, origin, source="sync", rejected=rejected)
+        checkpoint.done += stored.new_to_run + len(rejected)
+        _move(checkpoint, page)
+        return Done(work.tenant.id, checkpoint.step, fetches=stored.fetches)
+
+
+def _move(checkpoint: SyncCheckpoint, page: Page) -> None:
+    checkpoint.step += 1
+    if page.has_next:
+        checkpoint.cursor = page.end_cursor
+    else:
+        checkpoint.cursor = None
+        checkpoint.stage = Stage.CHANGES if checkpoint.stage == Stage.HISTORY else Stage.COUNT
+
+
+def _current(write: Write, work: Work) -> SyncCheckpoint | None:
+    """The checkpoint to move, unless somebody else has moved it or the run has ended."""
+    run = sync_runs.get(write.session, work.run.id, for_update=True)
+    if run is None or run.status != RunStatus.RUNNING or run.epoch != work.run.epoch:
+        return None
+    run.alive_at = now()
+    checkpoint = sync_runs.checkpoint(write.session, work.run.id, work.resource.name, for_update=True)
+    return checkpoint if checkpoint is not None and checkpoint.step == work.checkpoint.step else None
+
+
+def _sort(checkpoint: SyncCheckpoint) -> SortKey:
+    return "ID" if checkpoint.stage == Stage.HISTORY else "UPDATED_AT"
+
+
+def _page_filter(work: Work) -> str | None:
+    scope = _scope(work.run, work.tenant)
+    if work.run.is_full and work.checkpoint.stage == Stage.CHANGES:
+        scope = Scope(updated_from=work.run.started_at - OVERLAP)
+    return _filter(scope)
+
+
+# --- scope -----------------------------------------------------------------------------------------------------------
+
+
+def _scope(run: SyncRun, tenant: Tenant) -> Scope:
+    """What the run has to prove: everything created before it started, or what was updated on its days."""
+    if run.is_full:
+        return Scope(created_before=run.started_at.replace(microsecond=0))
+    return Scope(
+        updated_from=_midnight(run.since, tenant) if run.since else None,
+        updated_before=_midnight(run.until + timedelta(days=1), tenant) if run.until else None,
+    )
+
+
+def _midnight(day: date, tenant: Tenant) -> datetime:
+    return datetime.combine(day, time.min, zoneinfo.ZoneInfo(tenant.timezone)).astimezone(UTC)
+
+
+def _filter(scope: Scope) -> str | None:
+    return search.everything(
+        search.created(before=scope.created_before),
+        search.updated(since=scope.updated_from, before=scope.updated_before),
+    )
+
+
+# --- the proof -------------------------------------------------------------------------------------------------------
+
+
+def _compare(work: Work) -> Done:
+    """Compare what was seen with the store's exact count: equal ends the resource, else it is read and counted again."""
+    scope = _scope(work.run, work.tenant)
+    count = _count(work.tenant, work.resource, _filter(scope))
+    with tenants.write(work.tenant.id) as write:
+        checkpoint = _current(write, work)
+        if checkpoint is None:
+            return Done(work.tenant.id)
+        table = TABLES[work.resource.name]
+        seen = versions.count_seen(write, table, work.run.id, scope)
+        seen += quarantine.seen_in_run(write, work.resource.name, work.run.id)
+        checkpoint.total = max(count, checkpoint.done)
+        if seen == count:
+            return _end(write, work, checkpoint, RunStatus.COMPLETED, None)
+        if checkpoint.recounts < len(RECOUNT_DELAYS):
+            delay = RECOUNT_DELAYS[checkpoint.recounts]
+            checkpoint.recounts += 1
+            checkpoint.step += 1
+            checkpoint.stage = Stage.CHANGES
+            return Done(work.tenant.id, checkpoint.step, delay)
+        reason = f"the store counts {count}, the sync saw {seen}"
+        return _end(write, work, checkpoint, RunStatus.INCOMPLETE, reason)
+
+
+def _end(write: Write, work: Work, checkpoint: SyncCheckpoint, status: RunStatus, reason: str | None) -> Done:
+    if work.resource.name == "orders" and ALL_ORDERS not in write.tenant.scopes:
+        status, reason = RunStatus.INCOMPLETE, "history limited to 60 days: the token lacks read_all_orders"
+    checkpoint.status, checkpoint.reason, checkpoint.stage = status, reason, Stage.DONE
+    checkpoint.step += 1
+    level = Level.INFO if status == RunStatus.COMPLETED else Level.WARNING
+    record(
+        write, level, "sync", f"{checkpoint.resource} {status}: {checkpoint.done} read{f', {reason}' if reason else ''}"
+    )
+    fetches = _look_for_the_gone(write, work) if status == RunStatus.COMPLETED and work.run.is_full else ()
+    write.session.flush()
+    run = sync_runs.get(write.session, work.run.id)
+    if run is not None and sync_runs.finish_when_all_ended(write.session, run):
+        record(write, level, "sync", f"sync {run.status}{f': {run.error}' if run.error else ''}")
+    return Done(work.tenant.id, fetches=fetches)
+
+
+def _look_for_the_gone(write: Write, work: Work) -> tuple[Fetch, ...]:
+    """What is alive here and was not seen in the whole store was deleted there: each is looked up by id."""
+    scope = _scope(work.run, work.tenant)
+    name = work.resource.name
+    gone = versions.unseen(write, TABLES[name], work.run.id, scope, stored_before=work.run.started_at)
+    refetches.mark(write, name, gone, "a full sync did not see it")
+    return tuple(Fetch(name, shopify_id) for shopify_id in gone[:FETCHED_AT_ONCE])
+
+
+def _count(tenant: Tenant, resource: Resource, query: str | None) -> int:
+    return shops.ask(tenant, lambda client: client.count(resource, query), cost=resource.count_cost, reserve=RESERVE)

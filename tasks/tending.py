@@ -1,0 +1,49 @@
+"""What keeps everything going without anyone looking: silent runs, lost fetches, old logs."""
+
+import dramatiq
+
+from models import event_log, refetches, sync_runs, webhook_deliveries
+from models.database import OUTAGES, transaction
+from models.sync_runs import MAX_PICKUPS, RunStatus
+from tasks import fetches, sync
+from tasks.connection import broker
+from tasks.store import Fetch
+
+#: Marks given a new message by one sweep: enough for any crash, few enough for one transaction.
+LOST_FETCHES = 500
+
+
+@dramatiq.actor(queue_name="maintenance", infrastructure_errors=OUTAGES, max_retries=0)
+def tend() -> None:
+    """Pick up runs that fell silent and fetches that lost their message.
+
+    Safe to run twice, also at once: what one sweep took up is not silent for the next.
+    """
+    with transaction() as session:
+        messages = []
+        for run in sync_runs.silent(session):
+            if run.epoch >= MAX_PICKUPS:
+                sync_runs.finish(session, run, RunStatus.FAILED, error="it fell silent again and again")
+            else:
+                messages += sync.resume(session, run)
+        lost = [
+            (mark.tenant_id, Fetch(mark.resource, mark.shopify_id))
+            for mark in refetches.forgotten(session, limit=LOST_FETCHES)
+        ]
+    for actor, *arguments in messages:
+        actor.send(*arguments)
+    for tenant_id, fetch in lost:
+        fetches.enqueue(tenant_id, [fetch])
+
+
+@dramatiq.actor(queue_name="maintenance", infrastructure_errors=OUTAGES, max_retries=3)
+def prune() -> None:
+    """Drop event lines and delivery records that are past their time. Safe to run twice."""
+    with transaction() as session:
+        event_log.prune(session)
+    with transaction() as session:
+        webhook_deliveries.prune(session)
+
+
+broker.cron("tend", "@every 30s", tend.message())
+broker.cron("prune", "@every 1h", prune.message())
