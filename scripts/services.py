@@ -37,8 +37,8 @@ class EmbeddedPostgres(EmbeddedService):
     name = "Postgres"
     stop_signal = signal.SIGINT  # "fast": open transactions are rolled back, nobody is waited for
 
-    _DURABLE: tuple[str, ...] = ()
-    _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+    #: Commits still reach the kernel (no synchronous_commit=off), so that killing the server loses nothing.
+    _NOT_DURABLE = ("fsync=off", "full_page_writes=off")
 
     @property
     def url(self) -> str:
@@ -132,7 +132,7 @@ class EmbeddedPostgres(EmbeddedService):
                 f"{data} belongs to the user with id {owner}: run as that user, or remove {self.directory}"
             )
         options = [f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories="]
-        options += self._DURABLE if self.durable else self._FAST
+        options += () if self.durable else self._NOT_DURABLE
         command = [str(_postgres_binaries(user) / "postgres"), "-D", str(data)]
         command += [part for option in options for part in ("-c", option)]
         return spawn(command, log=log, death_signal=self.stop_signal, env=_bare(), cwd=Path("/"), user=user)
