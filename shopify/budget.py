@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from shopify.cost import Cost
@@ -129,12 +129,14 @@ class Bucket:
         )
 
     def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        held = {key: (r.points, r.expires_at, r.charged_before) for key, r in self.reservations.items()}
+        state = {name: getattr(self, name) for name in self.__slots__} | {"reservations": held}
+        return json.dumps(state).encode()
 
     @classmethod
     def from_bytes(cls, value: bytes) -> "Bucket":
         state = json.loads(value)
-        state["reservations"] = {key: Reservation(**held) for key, held in state["reservations"].items()}
+        state["reservations"] = {key: Reservation(*held) for key, held in state["reservations"].items()}
         return cls(**state)
 
 
