@@ -1,0 +1,136 @@
+"""``tenants …``: the administrator's shops from the command line."""
+
+import click
+from flask.cli import with_appcontext
+from pydantic import SecretStr
+from sqlmodel import Session
+
+import tasks.offboarding
+import tasks.sync
+from app import schemas
+from app.cli.errors import Commands
+from brokers.errors import BrokerUnavailable
+from models import tenant_changes, tenant_summaries, tenants
+from models.database import transaction
+from models.tenants import Tenant, TenantStatus
+
+#: Shops read at once for the list.
+BATCH = 200
+
+
+@click.group("tenants", cls=Commands)
+def group() -> None:
+    """The shops that Shopstream serves."""
+
+
+def _domain(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    try:
+        return schemas.shop_domain(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+shop_argument = click.argument("shop_domain", metavar="DOMAIN", callback=_domain)
+
+
+def found(session: Session, shop_domain: str, *, for_update: bool = False) -> Tenant:
+    """The tenant of a domain. Raises ClickException when there is none."""
+    known = tenants.of_domain(session, shop_domain)
+    tenant = None if known is None else tenants.get(session, known.id, for_update=for_update)
+    if tenant is None:
+        raise click.ClickException(f"there is no tenant {shop_domain}")
+    return tenant
+
+
+@group.command("list")
+@with_appcontext
+def list_all() -> None:
+    """Every shop, a line each."""
+    after = None
+    while True:
+        with transaction() as session:
+            page = tenant_summaries.page(session, after=after, limit=BATCH)
+        for each in page:
+            last_sync = f"{each.last_sync_status} {each.last_sync_at:%Y-%m-%d %H:%M}" if each.last_sync_at else "never"
+            click.echo(
+                f"{each.shop_domain}  {each.state}  synced: {last_sync}  quarantined: {each.quarantined}  {each.id}"
+            )
+        if len(page) < BATCH:
+            return
+        after = page[-1].shop_domain
+
+
+@group.command()
+@shop_argument
+@click.option("--client-id", help="Client credentials instead of an access token; asks for the client secret.")
+@click.option("--sync/--no-sync", default=True, show_default=True, help="Sync its history right away.")
+@with_appcontext
+def add(shop_domain: str, client_id: str | None, *, sync: bool) -> None:
+    """Onboard a shop. Asks for its secret (or reads it from standard input), so that no history keeps it."""
+    what = "Client secret" if client_id else "Access token"
+    secret = SecretStr(click.prompt(what, hide_input=True, err=True))
+    with transaction() as session:
+        tenant, token = tenants.create(
+            session,
+            shop_domain=shop_domain,
+            access_token=None if client_id else secret,
+            client_id=client_id,
+            client_secret=secret if client_id else None,
+        )
+    click.echo(f"{shop_domain} is tenant {tenant.id}")
+    click.echo(f"API token, shown this once: {token}")
+    if sync:
+        _begin(tenant)
+
+
+def _begin(tenant: Tenant) -> None:
+    try:
+        click.echo(f"sync {tasks.sync.begin(tenant.id)}")
+    except BrokerUnavailable as error:
+        raise click.ClickException(f"the tenant is there, its sync could not begin: {error}") from None
+
+
+@group.command()
+@shop_argument
+@click.confirmation_option(prompt="Everything of this shop will be erased. Go on?")
+@with_appcontext
+def remove(shop_domain: str) -> None:
+    """Offboard a shop: tokens and secrets at once, the rest soon after."""
+    with transaction() as session:
+        tenant = found(session, shop_domain, for_update=True)
+        tenant_changes.revoke(tenant)
+    tasks.offboarding.erase_tenant.send(str(tenant.id))
+    click.echo(f"{shop_domain} is being erased")
+
+
+@group.command("rotate-token")
+@shop_argument
+@with_appcontext
+def rotate_token(shop_domain: str) -> None:
+    """A new API token in place of the former one."""
+    with transaction() as session:
+        token = tenants.rotate_api_token(session, found(session, shop_domain, for_update=True))
+    click.echo(f"API token, shown this once: {token}")
+
+
+@group.command()
+@shop_argument
+@with_appcontext
+def pause(shop_domain: str) -> None:
+    """Write nothing for a shop for a while; what it sends waits."""
+    _set_status(shop_domain, TenantStatus.PAUSED)
+
+
+@group.command()
+@shop_argument
+@with_appcontext
+def resume(shop_domain: str) -> None:
+    """Go on with a paused shop."""
+    _set_status(shop_domain, TenantStatus.ACTIVE)
+
+
+def _set_status(shop_domain: str, status: TenantStatus) -> None:
+    with transaction() as session:
+        tenant = found(session, shop_domain, for_update=True)
+        tenant_changes.set_status(tenant, status)
+    click.echo(f"{shop_domain} is {status}")

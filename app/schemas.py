@@ -1,0 +1,374 @@
+"""The shapes of requests and answers: camelCase, money as decimal strings, times in UTC, Shopify's ids as strings."""
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    StrictBool,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from models.event_log import Level
+from settings import SHOP_DOMAIN
+from shopify.resources import RESOURCES
+
+#: Days in ten years, the longest range that may be asked for.
+TEN_YEARS = 3653
+#: The largest id of the event log that Postgres can hold.
+MAX_EVENT_ID = 2**63 - 1
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d\Z")
+
+
+# --- the parts -------------------------------------------------------------------------------------------------------
+
+
+def shop_domain(value: object) -> str:
+    """A shop's domain as people write it (``https://My-Store.myshopify.com/``), as we keep it."""
+    if not isinstance(value, str):
+        raise ValueError("must be text")  # noqa: TRY004  pydantic's word for a refused value
+    domain = value.strip().lower().removeprefix("https://").removesuffix("/")
+    if len(domain) > 255 or not SHOP_DOMAIN.match(domain):
+        raise ValueError("must be a shop's domain such as my-store.myshopify.com")
+    return domain
+
+
+def _day(value: object) -> object:
+    # Pydantic alone would take a time of day and seconds since 1970, too.
+    if value is None or type(value) is date:
+        return value
+    if not isinstance(value, str) or not _DAY.match(value):
+        raise ValueError("must be a date such as 2026-03-31")
+    return value
+
+
+def _is_header_text(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not 1 <= len(text) <= 1000 or not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("must be 1 to 1000 printable ASCII characters without spaces")
+    return value
+
+
+def _known_resources(names: list[str]) -> list[str]:
+    unknown = sorted(set(names) - RESOURCES.keys())
+    if unknown or len(set(names)) < len(names):
+        raise ValueError(f"must be different names out of {', '.join(RESOURCES)}")
+    return names
+
+
+Time = Annotated[datetime, PlainSerializer(lambda time: time.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
+Day = Annotated[date, BeforeValidator(_day)]
+Secret = Annotated[SecretStr, AfterValidator(_is_header_text)]
+ShopDomain = Annotated[str, BeforeValidator(shop_domain)]
+Money = Annotated[str, Field(examples=["2500315.63"], description="A decimal number; never rounded.")]
+ResourceNames = Annotated[
+    list[str],
+    Field(min_length=1, json_schema_extra={"items": {"type": "string", "enum": list(RESOURCES)}, "uniqueItems": True}),
+    AfterValidator(_known_resources),
+]
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+
+class Body(BaseModel):
+    """A request's body. What it does not know it refuses: a misspelled field must not be lost silently."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
+
+
+class Query(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, hide_input_in_errors=True)
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457, application/problem+json)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    #: Of a refused request: which field, and what is wrong with it.
+    errors: list[dict[str, str]] | None = None
+
+
+# --- tenants ---------------------------------------------------------------------------------------------------------
+
+
+class _Credentials(Body):
+    access_token: Secret | None = None
+    client_id: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")] | None = None
+    client_secret: Secret | None = None
+    webhook_secret: Secret | None = None
+
+    def _check_credentials(self) -> None:
+        if (self.client_id is None) != (self.client_secret is None):
+            raise ValueError("clientId and clientSecret go together")
+        if self.access_token is not None and self.client_id is not None:
+            raise ValueError("give accessToken, or clientId and clientSecret, not both")
+
+
+class NewTenant(_Credentials):
+    shop_domain: ShopDomain
+    #: Whether its history is synced right away.
+    sync: StrictBool = True
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        self._check_credentials()
+        if self.access_token is None and self.client_id is None:
+            raise ValueError("accessToken, or clientId and clientSecret, must be given")
+        return self
+
+
+class TenantChange(_Credentials):
+    """What is absent stays as it is; ``webhookSecret: null`` removes it."""
+
+    status: Literal["active", "paused"] | None = None
+
+    @model_validator(mode="after")
+    def _only_the_webhook_secret_can_be_removed(self) -> Self:
+        for name in sorted(self.model_fields_set - {"webhook_secret"}):
+            if getattr(self, name) is None:
+                raise ValueError(f"{to_camel(name)} cannot be null")
+        self._check_credentials()
+        return self
+
+
+class TenantCreated(Answer):
+    id: UUID
+    shop_domain: str
+    api_token: str = Field(description="Shown this once; only its hash is kept.")
+    sync_id: UUID | None
+    detail: str | None = Field(default=None, description="Why there is no sync although one was asked for.")
+
+
+class ApiToken(Answer):
+    api_token: str = Field(description="Shown this once; the former token is refused from now on.")
+
+
+class TenantSummary(Answer):
+    id: UUID
+    shop_domain: str
+    status: Literal["active", "paused", "uninstalled", "needs_reauthorization", "unreachable"]
+    name: str | None
+    currency: str | None
+    timezone: str
+    plan: str | None
+    scopes: list[str]
+    has_access_token: bool
+    has_client_credentials: bool
+    has_webhook_secret: bool
+    created_at: Time
+    last_webhook_at: Time | None
+    last_sync_at: Time | None
+    last_sync_status: str | None
+    quarantined: int = Field(description="How many things of this shop could not be stored, and still are not.")
+
+
+class TenantList(Answer):
+    tenants: list[TenantSummary]
+    next: str | None = Field(description="What to give as `after` for the next page; null on the last.")
+
+
+class TenantErasing(Answer):
+    id: UUID
+    status: Literal["erasing"] = "erasing"
+
+
+class TenantPath(BaseModel):
+    id: UUID
+
+
+class TenantPage(Query):
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    after: ShopDomain | None = Field(default=None, description="`next` of the page before.")
+
+
+# --- the shop that a question is about -------------------------------------------------------------------------------
+
+
+class ShopQuery(Query):
+    shop: str | None = Field(
+        default=None, description="The shop's domain. The administrator must give it; a shop's own token need not."
+    )
+
+
+class DateRange(ShopQuery):
+    """Days of the shop's own time zone, both inclusive; at most ten years."""
+
+    first: Day | None = Field(default=None, alias="from")
+    last: Day | None = Field(default=None, alias="to")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.first is not None and self.last is not None:
+            if self.first > self.last:
+                raise ValueError("from must not be after to")
+            if (self.last - self.first).days > TEN_YEARS:
+                raise ValueError("from and to may be ten years apart at most")
+        return self
+
+
+class TopCustomersQuery(ShopQuery):
+    limit: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class SyncStatusQuery(ShopQuery):
+    after: Annotated[int, Field(ge=0, le=MAX_EVENT_ID)] | None = None
+    level: Level | None = None
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+class CurrencySales(Answer):
+    currency: str
+    revenue: Money
+    orders: int
+    average_order_value: Money
+
+
+class Coverage(Answer):
+    first: date | None = Field(alias="from")
+    last: date | None = Field(alias="to")
+    complete: bool = Field(description="Whether the figures hold everything that the store counted itself.")
+    reason: str | None
+
+
+class Stats(Answer):
+    currency: str | None
+    total_revenue: Money
+    total_orders: int
+    total_customers: int
+    total_products: int
+    average_order_value: Money
+    by_currency: list[CurrencySales]
+    coverage: Coverage
+    last_updated_at: Time | None
+
+
+class TrendDay(Answer):
+    date: date
+    orders: int
+    revenue: Money
+
+
+class OrdersTrend(Answer):
+    timezone: str
+    currency: str | None
+    days: list[TrendDay]
+    coverage: Coverage
+
+
+class TopCustomer(Answer):
+    id: UUID
+    shopify_id: str
+    name: str | None
+    email: str | None
+    orders_count: int
+    total_spent: Money
+    currency: str
+
+
+class TopCustomers(Answer):
+    customers: list[TopCustomer]
+
+
+# --- syncs -----------------------------------------------------------------------------------------------------------
+
+
+class NewSync(Body):
+    model_config = ConfigDict(**Body.model_config, openapi_extra={"required": False})  # type: ignore[typeddict-unknown-key]
+
+    resources: ResourceNames | None = None
+    mode: Literal["auto", "pages", "bulk"] = "auto"
+    since: Day | None = None
+    until: Day | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.mode == "bulk":
+            raise ValueError("mode bulk is not available yet; use auto or pages")
+        if self.since is not None and self.until is not None and self.since > self.until:
+            raise ValueError("since must not be after until")
+        return self
+
+
+class SyncStarted(Answer):
+    sync_id: UUID
+
+
+class SyncPath(BaseModel):
+    id: UUID
+
+
+class ResourceProgress(Answer):
+    resource: str
+    status: str
+    done: int
+    total: int | None
+    reason: str | None
+
+
+class SyncRun(Answer):
+    id: UUID
+    status: Literal["running", "completed", "incomplete", "failed", "cancelled"]
+    mode: str
+    since: date | None
+    until: date | None
+    started_at: Time
+    finished_at: Time | None
+    error: str | None
+    resources: list[ResourceProgress]
+
+
+class LogLine(Answer):
+    id: int
+    level: Level
+    source: str
+    message: str
+    created_at: Time
+
+
+class SyncStatus(Answer):
+    runs: list[SyncRun] = Field(description="The newest ones, newest first.")
+    logs: list[LogLine] = Field(description="Oldest first: those after the id `after`, without it the latest.")
+
+
+# --- webhooks, health ------------------------------------------------------------------------------------------------
+
+
+class WebhookStored(Answer):
+    """Empty: the delivery is stored, or there is nobody to store it for."""
+
+
+class Alive(Answer):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Answer):
+    ready: bool
+    nats: Literal["ok", "error"]
+    postgres: Literal["ok", "error"]
+    #: Whether the shops and their webhook secrets are known to this process.
+    directory: Literal["ok", "error"]
+
+
+#: How a problem is documented: any status that an operation does not name has this shape, too.
+PROBLEM_CONTENT: dict[str, Any] = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}

@@ -1,0 +1,147 @@
+"""The administrator's shops: onboard, list, change, offboard."""
+
+from uuid import UUID
+
+from flask_openapi3.blueprint import APIBlueprint
+
+import tasks.offboarding
+import tasks.sync
+from app import auth, schemas
+from app.directory import directory
+from app.problems import Refusal, documented
+from brokers.errors import BrokerUnavailable
+from models import tenant_changes, tenant_summaries, tenants
+from models.database import OUTAGES, transaction
+from models.tenant_summaries import TenantSummary
+from models.tenants import TenantStatus
+
+#: What keeps a sync from being begun, and passes.
+NOT_NOW: tuple[type[Exception], ...] = (BrokerUnavailable, *OUTAGES)
+
+blueprint = APIBlueprint(
+    "tenants",
+    __name__,
+    url_prefix="/api/tenants",
+    abp_security=auth.FOR_ADMINISTRATOR,
+    abp_responses=documented(401, 403, 429, 503),
+)
+blueprint.before_request(auth.require_administrator)
+
+
+@blueprint.post("", responses={201: schemas.TenantCreated, **documented(400, 409, 415)})
+def create(body: schemas.NewTenant) -> tuple[schemas.TenantCreated, int, dict[str, str]]:
+    """Onboard a shop.
+
+    The tenant exists from the answer on, also when its sync could not be begun because the broker was away: `syncId` is
+    null then, `detail` says so, and `POST /api/sync` begins it later. Shopify is not asked during the request.
+    """
+    with transaction() as session:
+        tenant, token = tenants.create(
+            session,
+            shop_domain=body.shop_domain,
+            access_token=body.access_token,
+            client_id=body.client_id,
+            client_secret=body.client_secret,
+            webhook_secret=body.webhook_secret,
+        )
+    directory.remember(tenant)
+    sync_id, detail = _begin_sync(tenant.id) if body.sync else (None, None)
+    answer = schemas.TenantCreated(
+        id=tenant.id, shop_domain=tenant.shop_domain, api_token=token, sync_id=sync_id, detail=detail
+    )
+    return answer, 201, {"Location": f"/api/tenants/{tenant.id}"}
+
+
+def _begin_sync(tenant_id: UUID) -> tuple[UUID | None, str | None]:
+    try:
+        return tasks.sync.begin(tenant_id), None
+    except NOT_NOW:  # the tenant is there, and its token is told only now
+        return None, "no sync could be begun now: begin the sync later with POST /api/sync"
+
+
+@blueprint.get("", responses={200: schemas.TenantList, **documented(400)})
+def list_page(query: schemas.TenantPage) -> schemas.TenantList:
+    """The shops by domain, a page at a time."""
+    with transaction() as session:
+        found = tenant_summaries.page(session, after=query.after, limit=query.limit + 1)
+    page = found[: query.limit]
+    return schemas.TenantList(
+        tenants=[_summary(each) for each in page],
+        next=page[-1].shop_domain if len(found) > len(page) else None,
+    )
+
+
+@blueprint.get("/<uuid:id>", responses={200: schemas.TenantSummary, **documented(404)})
+def get(path: schemas.TenantPath) -> schemas.TenantSummary:
+    """One shop."""
+    return _found(path.id)
+
+
+@blueprint.patch("/<uuid:id>", responses={200: schemas.TenantSummary, **documented(400, 404, 409, 415)})
+def change(path: schemas.TenantPath, body: schemas.TenantChange) -> schemas.TenantSummary:
+    """Replace credentials, pause or resume.
+
+    New credentials replace all former ones of the shop but its webhook secret, and make an uninstalled shop active.
+    """
+    with transaction() as session:
+        tenant = tenants.get(session, path.id, for_update=True)
+        if tenant is None or tenant.status == TenantStatus.ERASING:
+            raise _no_such_tenant()
+        if "webhook_secret" in body.model_fields_set:
+            tenant.webhook_secret = body.webhook_secret
+        if body.access_token is not None or body.client_id is not None:
+            tenant_changes.replace_credentials(
+                tenant,
+                access_token=body.access_token,
+                client_id=body.client_id,
+                client_secret=body.client_secret,
+            )
+        if body.status is not None:
+            tenant_changes.set_status(tenant, TenantStatus(body.status))
+    directory.remember(tenant)
+    return _found(path.id)
+
+
+@blueprint.delete("/<uuid:id>", responses={202: schemas.TenantErasing, **documented(404)})
+def offboard(path: schemas.TenantPath) -> tuple[schemas.TenantErasing, int]:
+    """Offboard a shop: its tokens and secrets are gone with the answer, everything else soon after.
+
+    May be repeated, and has to be after a 503, until the shop is gone for good (404).
+    """
+    with transaction() as session:
+        tenant = tenants.get(session, path.id, for_update=True)  # waits for whoever is writing for it
+        if tenant is None:
+            raise _no_such_tenant()
+        tenant_changes.revoke(tenant)
+    directory.forget(tenant.shop_domain)
+    tasks.offboarding.erase_tenant.send(str(path.id))
+    return schemas.TenantErasing(id=path.id), 202
+
+
+@blueprint.post("/<uuid:id>/token", responses={200: schemas.ApiToken, **documented(404, 415)})
+def rotate_token(path: schemas.TenantPath) -> schemas.ApiToken:
+    """A new API token for a shop, in place of the former one."""
+    with transaction() as session:
+        tenant = tenants.get(session, path.id, for_update=True)
+        if tenant is None or tenant.status == TenantStatus.ERASING:
+            raise _no_such_tenant()
+        return schemas.ApiToken(api_token=tenants.rotate_api_token(session, tenant))
+
+
+def _found(tenant_id: UUID) -> schemas.TenantSummary:
+    with transaction() as session:
+        found = tenant_summaries.of(session, tenant_id)
+    if found is None:
+        raise _no_such_tenant()
+    return _summary(found)
+
+
+def _no_such_tenant() -> Refusal:
+    return Refusal(404, "there is no such tenant")
+
+
+def _summary(found: TenantSummary) -> schemas.TenantSummary:
+    return schemas.TenantSummary.model_validate(
+        {name: getattr(found, name) for name in schemas.TenantSummary.model_fields if name != "status"}
+        | {"status": found.state}
+    )

@@ -1,0 +1,155 @@
+"""Webhooks: verified, put into JetStream, answered. Nothing else happens here, and it needs no Postgres."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flask import request
+from flask_openapi3.blueprint import APIBlueprint
+from pydantic import ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
+
+import settings
+import tasks.webhooks
+from app import schemas
+from app.directory import Unknowable, directory
+from app.metrics import WEBHOOKS
+from app.problems import Refusal, documented, unavailable
+from brokers.errors import BrokerUnavailable
+from models.signing_secrets import SigningSecrets
+from shopify.webhooks import WebhookHeaders, names_another_shop, verify_signature
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of a webhook's body that are read at most.
+MAX_BODY = 16 * 1024 * 1024
+#: Topics that the law wants acted upon, also for shops that are no tenants any more.
+COMPLIANCE_TOPICS = frozenset({"customers/data_request", "customers/redact", "shop/redact"})
+
+_HEADERS: list[dict[str, Any]] = [
+    {"name": f"X-Shopify-{name}", "in": "header", "required": required, "schema": {"type": "string"}}
+    for name, required in (
+        ("Topic", True),
+        ("Hmac-Sha256", True),
+        ("Shop-Domain", True),
+        ("Webhook-Id", False),
+        ("Triggered-At", False),
+        ("Event-Id", False),
+        ("API-Version", False),
+    )
+]
+_OPENAPI = {
+    "parameters": _HEADERS,
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+}
+
+blueprint = APIBlueprint("webhooks", __name__)
+
+
+@blueprint.post(
+    "/api/webhooks",
+    responses={200: schemas.WebhookStored, **documented(400, 401, 413, 503)},
+    openapi_extensions=_OPENAPI,
+    security=[],
+)
+def receive() -> schemas.WebhookStored:
+    """Take one of Shopify's webhooks, signed with HMAC-SHA256. Answered once JetStream has stored it."""
+    with _counted() as outcome:
+        outcome.value = _receive()
+    return schemas.WebhookStored()
+
+
+class _Outcome:
+    value = "failed"
+
+
+@contextmanager
+def _counted() -> Iterator[_Outcome]:
+    outcome = _Outcome()
+    try:
+        yield outcome
+    except Rejected as rejected:
+        outcome.value = rejected.outcome
+        raise
+    except RequestEntityTooLarge:
+        outcome.value = "too_large"
+        raise
+    except BrokerUnavailable:
+        outcome.value = "not_stored"
+        raise
+    finally:
+        WEBHOOKS.labels(outcome.value).inc()
+
+
+class Rejected(Refusal):
+    """``outcome`` is how the metrics count it."""
+
+    def __init__(self, status: int, detail: str, *, outcome: str, **members: Any) -> None:
+        super().__init__(status, detail, **members)
+        self.outcome = outcome
+
+
+def _receive() -> str:
+    """How the webhook is to be counted. Raises Rejected, RequestEntityTooLarge, BrokerUnavailable."""
+    headers = _headers()
+    request.max_content_length = MAX_BODY
+    body = request.get_data(cache=False)
+    tenant = _signer(headers, body)
+    if tenant is None:
+        return "unknown_shop"
+    if names_another_shop(headers.topic, body, headers.shop_domain):
+        raise Rejected(401, "the body names another shop", outcome="another_shop")
+    tasks.webhooks.accept(tenant.tenant_id, headers, body)
+    return "stored"
+
+
+def _headers() -> WebhookHeaders:
+    if not request.headers.get("X-Shopify-Hmac-Sha256"):
+        raise Rejected(401, "the X-Shopify-Hmac-Sha256 header is missing", outcome="bad_signature")
+    try:
+        return WebhookHeaders.of(dict(request.headers))
+    except ValidationError as error:
+        wrong = ", ".join(
+            f"X-Shopify-{str(item['loc'][0]).replace('_', '-').title()}" for item in error.errors(include_input=False)
+        )
+        raise Rejected(400, f"missing or malformed: {wrong}", outcome="bad_headers") from None
+
+
+def _signer(headers: WebhookHeaders, body: bytes) -> SigningSecrets | None:
+    """The tenant whose secret signed the body; None for a shop that we do not know, when the app's secret did.
+
+    Raises Rejected.
+    """
+    try:
+        known = directory.find(headers.shop_domain)
+        if known is not None and not _is_signed(headers, body, known):
+            known = directory.look_again(known)
+    except Unknowable:
+        raise _not_now("whose webhook this is cannot be found out now") from None
+    if known is None:
+        _drop(headers, body)
+    elif not _is_signed(headers, body, known):
+        raise Rejected(401, "the signature is not this shop's", outcome="bad_signature")
+    return known
+
+
+def _is_signed(headers: WebhookHeaders, body: bytes, tenant: SigningSecrets) -> bool:
+    """Only the tenant's own secrets count; the app's do, for a tenant that has none."""
+    if tenant.own_secrets is None:
+        logger.error("the secrets of %s cannot be decrypted: is a key missing in ENCRYPTION_KEYS?", tenant.shop_domain)
+        raise _not_now("the shop's secrets cannot be read now")
+    return verify_signature(body, headers.signature, tenant.own_secrets or settings.load().app_secrets)
+
+
+def _drop(headers: WebhookHeaders, body: bytes) -> None:
+    """A webhook of a shop that is no tenant: nobody's, if our app signed it."""
+    if not verify_signature(body, headers.signature, settings.load().app_secrets):
+        raise Rejected(401, "the signature is nobody's that we know", outcome="bad_signature")
+    if headers.topic in COMPLIANCE_TOPICS:
+        logger.warning("%s of %s, which is no tenant: there is nothing of it here", headers.topic, headers.shop_domain)
+
+
+def _not_now(what: str) -> Rejected:
+    refusal = unavailable(what)
+    return Rejected(refusal.status, refusal.detail, outcome="unknowable", headers=refusal.headers)
