@@ -42,6 +42,8 @@ ACK_WAIT = 30.0
 DUPLICATE_WINDOW = 600.0
 #: Seconds for ``ensure_streams``, which may meet a server that is just starting.
 ENSURE_TIMEOUT = 30.0
+#: Dramatiq's own queue, which actors are on unless they say otherwise; it needs no declaration.
+DEFAULT_QUEUE = "default"
 #: Seconds between looks while ``join`` waits, at first and at most.
 FIRST_LOOK, LONGEST_LOOK = 0.005, 0.1
 
@@ -366,7 +368,7 @@ class JetStreamBroker(Broker):
 
     def _known(self, queue_name: str) -> str:
         queue_name = q_name(queue_name)
-        if queue_name not in self.queues:
+        if queue_name not in self.queues and queue_name != DEFAULT_QUEUE:
             raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
         return queue_name
 

@@ -258,6 +258,7 @@ class JetStreamConsumer(Consumer):
         elif wait > 0:
             timer = self._connection.call_later(wait, self._fall_due, delivery)
             self._kept[delivery.sequence] = (delivery, timer)
+            self._puller.hasten()  # it took no place
         else:
             self._make_ready(delivery)
 
@@ -314,6 +315,10 @@ class _Puller:
         """A place became free."""
         if self._task is not None:
             self._poke()
+
+    def hasten(self) -> None:
+        """The same, from within the event loop."""
+        self._wakeup.set()
 
     def _poke(self) -> None:
         if self._connection is not None:

@@ -1,0 +1,153 @@
+"""Lets Dramatiq's own tests run on JetStreamBroker, under a harness that asks an adapter for what they need.
+
+Uses the server at HARNESS_NATS_URL, or starts one for this process and the ones that it starts. Stopping and starting the
+server is offered only for one of our own.
+"""
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from dramatiq.broker import Broker
+from dramatiq.common import dq_name, xq_name
+from dramatiq.message import Message
+from dramatiq.middleware import Middleware
+
+from brokers import JetStreamBroker, RequestRefused
+from brokers.api import Api
+from brokers.connection import Connection
+from brokers.names import Names
+
+NAMES = Names("conformance")
+LACKS = {"priority"}
+XFAIL: dict[str, str] = {}
+
+
+class Server:
+    """A throw-away nats-server on a port of its own."""
+
+    def __init__(self) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="conformance-"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        beside_python = Path(sysconfig.get_path("scripts")) / "nats-server"
+        program = str(beside_python) if beside_python.exists() else "nats-server"
+        command = [program, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._directory)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise RuntimeError("nats-server did not start")
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+if "HARNESS_NATS_URL" not in os.environ:
+    _server = Server()
+    _server.start()
+    atexit.register(_server.remove)
+    os.environ["HARNESS_NATS_URL"] = f"nats://127.0.0.1:{_server.port}"
+    stop_server, start_server = _server.stop, _server.start
+
+
+def make_broker(middleware: list[Middleware] | None = None) -> JetStreamBroker:
+    url = os.environ["HARNESS_NATS_URL"]
+    return JetStreamBroker(url, namespace=NAMES.namespace, middleware=middleware)
+
+
+def _real(broker: Broker) -> JetStreamBroker:
+    """The broker behind the harness's disguise."""
+    return getattr(broker, "real", broker)
+
+
+def _api(broker: Broker) -> Api:
+    return _real(broker)._api
+
+
+def _deadline() -> float:
+    return time.monotonic() + 5
+
+
+def reset(broker: Broker) -> None:
+    for stream in (NAMES.work_stream, NAMES.dead_stream):
+        try:
+            _api(broker).ask(f"STREAM.PURGE.{stream}", deadline=_deadline())
+        except RequestRefused:
+            print(f"no stream {stream} yet", file=sys.stderr)  # noqa: T201
+
+
+def message_ids(broker: Broker, queue: str) -> list[str]:
+    name = queue.removesuffix(".DQ").removesuffix(".XQ")
+    if queue == xq_name(name):
+        return [letter.message_id or "" for letter in _real(broker).dead_letters.list(name, limit=1000)]
+    subject = NAMES.schedules_of(name) if queue == dq_name(name) else NAMES.work_of(name)
+    stored = _api(broker).each(NAMES.work_stream, subject, deadline=_deadline())
+    return [Message.decode(each.body).message_id for each in stored]
+
+
+def put_raw(broker: Broker, queue: str, data: bytes) -> None:
+    _real(broker)._publisher.publish(NAMES.work(queue, "raw"), data, publish_id=os.urandom(8).hex())
+
+
+def expire_dead(broker: Broker, queue: str) -> None:
+    """Ours do not expire: they are purged by a person, here."""
+    _real(broker).dead_letters.purge(queue=queue)
+
+
+class _Connection:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection.is_up
+
+    def close(self) -> None:
+        async def lose() -> None:
+            (await self._connection.session()).lose()
+
+        self._connection.start_task(lose()).result(5)
+
+
+def connection(broker: Broker) -> _Connection:
+    real = _real(broker)
+    real.ping()
+    return _Connection(real._connection())
+
+
+def queue_exists(broker: Broker, queue: str) -> bool:
+    try:
+        _api(broker).ask(f"CONSUMER.INFO.{NAMES.work_stream}.{NAMES.consumer(queue)}", deadline=_deadline())
+    except RequestRefused:
+        return False
+    return True
+
+
+def delete_queue(broker: Broker, queue: str) -> dict[str, Any]:
+    """The worst that can happen to a queue: its whole stream is gone."""
+    return _api(broker).ask(f"STREAM.DELETE.{NAMES.work_stream}", deadline=_deadline())

@@ -1,0 +1,123 @@
+"""Enqueueing: stored when it returns, once for each call, refused in time and with a reason."""
+
+import dramatiq
+import pytest
+from dramatiq.errors import QueueNotFound
+
+from brokers import JetStreamBroker, MessageTooLarge
+from tests.brokers.conftest import MakeBroker, MakeWorker
+
+
+def test_what_send_returned_for_is_in_the_stream(broker: JetStreamBroker) -> None:
+    @dramatiq.actor(broker=broker)
+    def act() -> None: ...
+
+    act.send()
+    assert broker.get_queue_message_counts("default") == (1, 0, 0)
+
+
+def test_making_a_broker_and_declaring_actors_does_no_io() -> None:
+    broker = JetStreamBroker("nats://127.0.0.1:1")
+
+    @dramatiq.actor(broker=broker)
+    def act() -> None: ...
+
+    broker.cron("tick", "30s", act.message())
+    assert broker.get_declared_queues() == {"default"}
+    assert broker._link is None
+
+
+def test_the_same_message_enqueued_twice_on_purpose_runs_twice(
+    broker: JetStreamBroker, start_worker: MakeWorker
+) -> None:
+    ran = []
+
+    @dramatiq.actor(broker=broker)
+    def act(number: int) -> None:
+        ran.append(number)
+
+    message = act.message(1)
+    broker.enqueue(message)
+    broker.enqueue(message)
+    start_worker(broker)
+    broker.join("default", timeout=5000)
+    assert ran == [1, 1]
+
+
+def test_the_same_message_enqueued_twice_inside_an_actor_runs_twice(
+    broker: JetStreamBroker, start_worker: MakeWorker
+) -> None:
+    ran = []
+
+    @dramatiq.actor(broker=broker)
+    def child() -> None:
+        ran.append(1)
+
+    @dramatiq.actor(broker=broker)
+    def parent() -> None:
+        message = child.message()
+        broker.enqueue(message)
+        broker.enqueue(message)
+
+    parent.send()
+    start_worker(broker)
+    broker.join("default", timeout=5000)
+    assert ran == [1, 1]
+
+
+def test_a_publish_repeated_with_its_id_is_stored_once(broker: JetStreamBroker) -> None:
+    broker.declare_queue("default")
+    for _ in range(3):
+        broker._publisher.publish(broker._names.work("default", "act"), b"{}", publish_id="one")
+    assert broker.get_queue_message_counts("default") == (1, 0, 0)
+
+
+def test_a_message_that_the_server_would_not_take_is_refused_with_both_sizes(broker: JetStreamBroker) -> None:
+    @dramatiq.actor(broker=broker)
+    def act(text: str) -> None: ...
+
+    with pytest.raises(MessageTooLarge, match=r"1,2\d\d,\d\d\d bytes.* 1,048,576"):
+        act.send("x" * 1_200_000)
+    act.send("x" * 1_040_000)
+
+
+def test_a_queue_that_nobody_declared_is_refused(broker: JetStreamBroker) -> None:
+    message = dramatiq.Message(queue_name="unknown", actor_name="act", args=(), kwargs={}, options={})
+    with pytest.raises(QueueNotFound):
+        broker.enqueue(message)
+
+
+def test_queues_with_dots_are_queues_of_their_own(broker: JetStreamBroker, start_worker: MakeWorker) -> None:
+    ran = []
+
+    @dramatiq.actor(broker=broker, queue_name="a.b")
+    def dotted() -> None:
+        ran.append("a.b")
+
+    @dramatiq.actor(broker=broker, queue_name="a")
+    def plain() -> None:
+        ran.append("a")
+
+    dotted.send_with_options(delay=600)
+    dotted.send()
+    plain.send()
+    assert broker.get_queue_message_counts("a.b") == (1, 1, 0)
+    assert broker.get_queue_message_counts("a") == (1, 0, 0)
+    start_worker(broker)
+    broker.join("a.b", timeout=5000)
+    broker.join("a", timeout=5000)
+    assert sorted(ran) == ["a", "a.b", "a.b"]
+
+
+def test_a_list_of_middleware_replaces_dramatiqs_own(make_broker: MakeBroker) -> None:
+    assert make_broker(middleware=[]).middleware == []
+    assert [type(each).__name__ for each in make_broker().middleware] == [
+        each.__name__ for each in dramatiq.middleware.default_middleware
+    ]
+
+
+def test_declaring_a_delay_queue_declares_its_queue(broker: JetStreamBroker) -> None:
+    broker.declare_queue("c.DQ")
+    broker.declare_queue("c")
+    assert broker.get_declared_queues() == {"c"}
+    assert broker.get_declared_delay_queues() == set()
