@@ -14,7 +14,7 @@ from scripts.installation import Shop
 
 #: Seconds between two looks.
 _INTERVAL = 1.0
-_UNFINISHED = {"queued", "pending", "running", "waiting"}
+_UNFINISHED = {"running"}
 
 
 class ProgressDisplay:
