@@ -1,6 +1,7 @@
 """One bounded HTTP exchange with a shop: no redirects, no endless answers, nothing secret in an error."""
 
 import json
+import os
 import re
 import threading
 import time
@@ -45,6 +46,8 @@ class _Sessions(threading.local):
 
 
 _sessions = _Sessions()
+# A forked child must not share its parent's connections.
+os.register_at_fork(after_in_child=lambda: _sessions.by_shop.clear())
 
 
 def _session(address: str) -> requests.Session:
