@@ -36,6 +36,17 @@ class Quarantined(SQLModel, table=True):
     resolved_at: datetime | None = time_field()
 
 
+_AGAIN = """
+update quarantine set reason = :reason, payload = :payload, source = :source, run_id = :run_id
+from (
+    select id, run_id from quarantine
+    where tenant_id = :tenant_id and resource = :resource and shopify_id = :shopify_id and resolved_at is null
+) as before
+where quarantine.id = before.id
+returning before.run_id
+"""
+
+
 def hold(
     write: Write,
     *,
@@ -45,27 +56,23 @@ def hold(
     payload: str,
     source: str,
     run_id: uuid.UUID | None = None,
-) -> None:
-    """Keep what could not be stored. The same resource for the same reason is kept once."""
+) -> bool:
+    """Keep what could not be stored: a resource once, as it came last. Whether this run (or no run) met it first now."""
+    values = {
+        "resource": resource,
+        "shopify_id": shopify_id,
+        "reason": reason,
+        "payload": payload[:MAX_PAYLOAD],
+        "source": source,
+        "run_id": run_id,
+    }
     if shopify_id is not None:
-        write.session.execute(
-            text(
-                "update quarantine set resolved_at = :at where tenant_id = :tenant_id and resource = :resource"
-                " and shopify_id = :shopify_id and resolved_at is null"
-            ),
-            {"at": write.at, "tenant_id": write.tenant.id, "resource": resource, "shopify_id": shopify_id},
-        )
-    write.session.add(
-        Quarantined(
-            tenant_id=write.tenant.id,
-            resource=resource,
-            shopify_id=shopify_id,
-            reason=reason,
-            payload=payload[:MAX_PAYLOAD],
-            source=source,
-            run_id=run_id,
-        )
-    )
+        before = write.session.execute(text(_AGAIN), {"tenant_id": write.tenant.id} | values).first()
+        if before is not None:
+            return run_id is not None and before.run_id != run_id
+    write.session.add(Quarantined(tenant_id=write.tenant.id, **values))
+    write.session.flush()
+    return True
 
 
 def resolve(write: Write, resource: str, shopify_ids: Iterable[int]) -> None:

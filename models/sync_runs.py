@@ -33,6 +33,7 @@ class RunStatus(StrEnum):
 class Stage(StrEnum):
     """What a resource's next step is."""
 
+    TOTAL = "total"
     HISTORY = "history"
     CHANGES = "changes"
     COUNT = "count"
@@ -72,7 +73,7 @@ class SyncCheckpoint(SQLModel, table=True):
     run_id: uuid.UUID = Field(foreign_key="sync_runs.id", primary_key=True, ondelete="CASCADE")
     resource: str = Field(primary_key=True)
     status: RunStatus = Field(default=RunStatus.RUNNING, sa_type=sqlalchemy.Text)
-    stage: Stage = Field(default=Stage.HISTORY, sa_type=sqlalchemy.Text)
+    stage: Stage = Field(default=Stage.TOTAL, sa_type=sqlalchemy.Text)
     step: int = 0
     cursor: str | None = None
     #: Distinct ids seen.
@@ -108,7 +109,6 @@ def start(
     if running is not None:
         raise RunInProgress(running.id)
     run = SyncRun(tenant_id=tenant_id, mode=mode, since=since, until=until)
-    first = Stage.HISTORY if run.is_full else Stage.CHANGES
     session.add(run)
     try:
         with session.begin_nested():
@@ -118,7 +118,7 @@ def start(
         if other is None:
             raise
         raise RunInProgress(other.id) from None
-    session.add_all(SyncCheckpoint(run_id=run.id, resource=name, stage=first) for name in resources)
+    session.add_all(SyncCheckpoint(run_id=run.id, resource=name) for name in resources)
     session.flush()
     return run
 

@@ -114,7 +114,8 @@ def _take(budget: Budget, cost: int, *, reserve: int) -> None:
 def _away(tenant: Tenant, error: ShopUnavailable) -> Postponed:
     since = tenants.set_reachability(tenant.id, unreachable=True)
     absence = (now() - since).total_seconds() if since else 0.0
-    logger.warning("%s cannot be reached: %s", tenant.shop_domain, error)
+    if tenant.unreachable_since is None:  # said once, not at every try
+        logger.warning("%s cannot be reached: %s", tenant.shop_domain, error)
     return Postponed(min(max(absence / 2, SHORTEST_ABSENCE), LONGEST_ABSENCE), f"the shop cannot be reached: {error}")
 
 

@@ -45,8 +45,7 @@ def store(
     rejected: Iterable[RowRejected] = (),
 ) -> Stored:
     """Write rows of one resource within the caller's transaction. What cannot be stored costs itself alone."""
-    for refusal in rejected:
-        quarantine_rejected(write, refusal, source=source, origin=origin)
+    refused = sum(quarantine_rejected(write, refusal, source=source, origin=origin) for refusal in rejected)
     versioned = [row for row in rows if row.updated_at is not None]
     outcome = _upsert(write, resource, versioned, origin, source=source)
     if resource == "orders" and outcome.stored:
@@ -55,7 +54,9 @@ def store(
     if origin.read_at is not None:
         refetches.clear(write, resource, [row.shopify_id for row in versioned], read_at=origin.read_at)
     fetched = origin.read_at is not None and origin.run_id is None
-    return Stored(outcome.stored, _fetches(write, resource, [] if fetched else rows, outcome), outcome.new_to_run)
+    return Stored(
+        outcome.stored, _fetches(write, resource, [] if fetched else rows, outcome), outcome.new_to_run + refused
+    )
 
 
 def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome) -> tuple[Fetch, ...]:
@@ -83,8 +84,8 @@ def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *,
         if len(rows) == 1:
             reason = f"Postgres refuses it: {type(error.orig).__name__}"
             refusal = RowRejected(resource, rows[0].shopify_id, reason, dict(rows[0].columns))
-            quarantine_rejected(write, refusal, source=source, origin=origin)
-            return Outcome(frozenset(), frozenset(), 0)
+            refused = quarantine_rejected(write, refusal, source=source, origin=origin)
+            return Outcome(frozenset(), frozenset(), int(refused))
     middle = len(rows) // 2
     first = _upsert(write, resource, rows[:middle], origin, source=source)
     second = _upsert(write, resource, rows[middle:], origin, source=source)
@@ -93,9 +94,9 @@ def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *,
     )
 
 
-def quarantine_rejected(write: Write, refusal: RowRejected, *, source: str, origin: Origin) -> None:
-    """Keep one resource that cannot be stored, and say so where its owner looks."""
-    quarantine.hold(
+def quarantine_rejected(write: Write, refusal: RowRejected, *, source: str, origin: Origin) -> bool:
+    """Keep one resource that cannot be stored, and say so where its owner looks. Whether its run met it first now."""
+    is_new = quarantine.hold(
         write,
         resource=refusal.resource,
         shopify_id=refusal.shopify_id,
@@ -104,7 +105,9 @@ def quarantine_rejected(write: Write, refusal: RowRejected, *, source: str, orig
         source=source,
         run_id=origin.run_id,
     )
-    record(write, Level.ERROR, source, f"quarantined: {refusal}")
+    if is_new:
+        record(write, Level.ERROR, source, f"quarantined: {refusal}")
+    return is_new
 
 
 def bury(write: Write, resource: str, shopify_id: int, *, triggered_at: datetime) -> tuple[Fetch, ...]:

@@ -59,7 +59,7 @@ def begin(
     on_retry_exhausted="fail_run",
 )
 def prepare_run(run_id: str, epoch: int) -> None:
-    """Read the shop itself and its counts, then start the chain of every resource.
+    """Read the shop itself, then start the chain of every resource.
 
     Safe to run twice: the chains start with messages that carry this delivery's identity.
     """

@@ -1,4 +1,4 @@
-"""What a step of a sync does: the shop and its counts, a page, or the proof that nothing is missing.
+"""What a step of a sync does: the shop, a count, a page, or the proof that nothing is missing. A step asks one question.
 
 A full run reads each resource by id up to the moment that it started, then what was updated since, then compares the
 distinct ids that it saw with an exact count of the store's. DESIGN §5.3.
@@ -6,6 +6,7 @@ distinct ids that it saw with an exact count of the store's. DESIGN §5.3.
 
 import uuid
 import zoneinfo
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -65,21 +66,16 @@ class Work:
 
 
 def prepare(position: Position) -> list[tuple[str, int]]:
-    """Read the shop and the counts. Returns the chains to start: resource and step; none if the run has moved on."""
+    """Read the shop. Returns the chains to start: resource and step; none if the run has moved on."""
     run, tenant = _load(position)
     if run is None or tenant is None:
         return []
     info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST, reserve=RESERVE)
-    with transaction() as session:
-        names = [each.resource for each in sync_runs.checkpoints(session, [run.id])]
-    totals = {name: _count(tenant, RESOURCES[name], _filter(_scope(run, tenant))) for name in names}
     with tenants.write(tenant.id) as write:
         current = sync_runs.get(write.session, run.id, for_update=True)
         if current is None or current.status != RunStatus.RUNNING or current.epoch != position.epoch:
             return []
         _store_shop(write, info)
-        for checkpoint in sync_runs.checkpoints(write.session, [run.id]):
-            checkpoint.total = totals[checkpoint.resource]
         current.is_prepared, current.alive_at = True, now()
         return [(each.resource, each.step) for each in sync_runs.checkpoints(write.session, [run.id])]
 
@@ -107,8 +103,7 @@ def advance(position: Position, resource: str, step: int) -> Done | None:
         return None
     if checkpoint.step != step:
         return Done(tenant.id, next_step=checkpoint.step if checkpoint.step == step + 1 else None)
-    work = Work(tenant, run, checkpoint)
-    return _compare(work) if checkpoint.stage == Stage.COUNT else _read_page(work)
+    return _STEPS[checkpoint.stage](Work(tenant, run, checkpoint))
 
 
 def _load(position: Position) -> tuple[SyncRun | None, Tenant | None]:
@@ -121,6 +116,19 @@ def _load(position: Position) -> tuple[SyncRun | None, Tenant | None]:
     if tenant is None or tenant.status != TenantStatus.ACTIVE:
         raise TenantInactive(tenant.status if tenant else None)
     return run, tenant
+
+
+def _read_total(work: Work) -> Done:
+    """What the store counts now, so that progress can be told."""
+    total = _count(work)
+    with tenants.write(work.tenant.id) as write:
+        checkpoint = _current(write, work)
+        if checkpoint is None:
+            return Done(work.tenant.id)
+        checkpoint.total = total
+        checkpoint.stage = Stage.HISTORY if work.run.is_full else Stage.CHANGES
+        checkpoint.step += 1
+        return Done(work.tenant.id, checkpoint.step)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
@@ -148,7 +156,7 @@ def _write_page(work: Work, page: Page) -> Done:
             return Done(work.tenant.id)
         origin = Origin(read_at=page.read_at, run_id=work.run.id)
         stored = store(write, work.resource.name, rows, origin, source="sync", rejected=rejected)
-        checkpoint.done += stored.new_to_run + len(rejected)
+        checkpoint.done += stored.new_to_run
         _move(checkpoint, page)
         return Done(work.tenant.id, checkpoint.step, fetches=stored.fetches)
 
@@ -213,7 +221,7 @@ def _filter(scope: Scope) -> str | None:
 def _compare(work: Work) -> Done:
     """Compare what was seen with the store's exact count: equal ends the resource, else it is read and counted again."""
     scope = _scope(work.run, work.tenant)
-    count = _count(work.tenant, work.resource, _filter(scope))
+    count = _count(work)
     with tenants.write(work.tenant.id) as write:
         checkpoint = _current(write, work)
         if checkpoint is None:
@@ -260,5 +268,19 @@ def _look_for_the_gone(write: Write, work: Work) -> tuple[Fetch, ...]:
     return tuple(Fetch(name, shopify_id) for shopify_id in gone[:FETCHED_AT_ONCE])
 
 
-def _count(tenant: Tenant, resource: Resource, query: str | None) -> int:
-    return shops.ask(tenant, lambda client: client.count(resource, query), cost=resource.count_cost, reserve=RESERVE)
+def _count(work: Work) -> int:
+    query = _filter(_scope(work.run, work.tenant))
+    return shops.ask(
+        work.tenant,
+        lambda client: client.count(work.resource, query),
+        cost=work.resource.count_cost,
+        reserve=RESERVE,
+    )
+
+
+_STEPS: Mapping[Stage, Callable[[Work], Done]] = {
+    Stage.TOTAL: _read_total,
+    Stage.HISTORY: _read_page,
+    Stage.CHANGES: _read_page,
+    Stage.COUNT: _compare,
+}
