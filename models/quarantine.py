@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
@@ -58,7 +59,7 @@ def hold(
     run_id: uuid.UUID | None = None,
 ) -> bool:
     """Keep what could not be stored: a resource once, as it came last. Whether this run (or no run) met it first now."""
-    values = {
+    values: dict[str, Any] = {
         "resource": resource,
         "shopify_id": shopify_id,
         "reason": reason,
