@@ -9,8 +9,9 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from .connection import Connection, status
+from .connection import Connection
 from .errors import BrokerUnavailable, RequestRefused, StorageFull
+from .session import status
 
 #: JetStream's error codes (server/errors.json) by what a caller does about them.
 STREAM_NOT_FOUND, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10014, 10037

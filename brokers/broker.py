@@ -21,7 +21,7 @@ from dramatiq.middleware import Middleware
 
 from . import identity
 from .api import Api
-from .connection import Connection, NoResponders, Options
+from .connection import Connection, Options
 from .consumer import JetStreamConsumer, JetStreamMessage, Surroundings
 from .cron import Cron, Crons, schedule_of
 from .dead_letters import DeadLetters
@@ -32,6 +32,7 @@ from .names import Names
 from .pauses import GivenBack, QueuePause, guarded
 from .publisher import Publisher
 from .servers import Servers
+from .session import NoResponders
 from .streams import QueueStats, Streams
 
 #: Seconds after which a message that its worker stopped renewing is lent to another: what a SIGKILL costs it.

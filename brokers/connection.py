@@ -7,7 +7,6 @@ answer of a lost connection fails at once with ``ConnectionLost``; the callers k
 
 import asyncio
 import concurrent.futures
-import itertools
 import logging
 import os
 import random
@@ -16,10 +15,10 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import nats.errors
 from nats.aio.client import Client, RawCredentials
@@ -27,6 +26,7 @@ from nats.aio.msg import Msg
 
 from .errors import BrokerUnavailable, ServerTooOld
 from .servers import Servers
+from .session import ConnectionLost, NoAnswer, NoResponders, Request, Session, fail
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +46,6 @@ SUSPICION_TIMEOUT = 1
 
 #: Connections of a parent process, in its forked children.
 _abandoned: "list[Connection]" = []
-
-
-class ConnectionLost(BrokerUnavailable):
-    """The connection went away before the answer came: the request may or may not have been executed."""
-
-
-class NoAnswer(BrokerUnavailable):
-    """The server did not answer in time: the request may or may not have been executed."""
-
-
-class NoResponders(BrokerUnavailable):
-    """Nobody serves that subject: the stream or bucket does not exist, or has no leader at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,67 +72,6 @@ class Options:
         return arguments
 
 
-class _Request(NamedTuple):
-    subject: str
-    payload: bytes
-    headers: dict[str, str] | None
-    answer: "concurrent.futures.Future[Msg] | None"
-
-
-class Session:
-    """One connection from its handshake to its loss. Lives in the event loop alone."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.lost = asyncio.Event()
-        self._inbox = client.new_inbox()
-        self._tokens = itertools.count()
-        self._waiting: dict[str, concurrent.futures.Future[Msg]] = {}
-
-    async def start(self) -> None:
-        # No limits: nats-py drops what exceeds them, and an answer is never unexpected.
-        await self.client.subscribe(f"{self._inbox}.*", cb=self._answered, pending_msgs_limit=0, pending_bytes_limit=0)
-
-    async def send(self, request: _Request) -> None:
-        try:
-            if request.answer is None:
-                await self.client.publish(request.subject, request.payload, headers=request.headers)
-                return
-            token = str(next(self._tokens))
-            self._waiting[token] = request.answer
-            reply = f"{self._inbox}.{token}"
-            await self.client.publish(request.subject, request.payload, reply=reply, headers=request.headers)
-        except (nats.errors.Error, OSError) as error:
-            _fail(request.answer, ConnectionLost(f"the connection to NATS was lost: {type(error).__name__}"))
-
-    async def _answered(self, message: Msg) -> None:
-        future = self._waiting.pop(message.subject.rpartition(".")[2], None)
-        if future is not None and not future.done():
-            try:
-                future.set_result(message)
-            except concurrent.futures.InvalidStateError:
-                logger.debug("an answer came just as its caller gave up")
-
-    def forget_abandoned(self) -> None:
-        for token in [token for token, future in self._waiting.items() if future.done()]:
-            del self._waiting[token]
-
-    def lose(self) -> None:
-        """Fail everything that waits for an answer of this connection."""
-        self.lost.set()
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            _fail(future, ConnectionLost("the connection to NATS was lost"))
-
-
-def _fail(future: "concurrent.futures.Future[Msg] | None", error: Exception) -> None:
-    if future is not None and not future.done():
-        try:
-            future.set_exception(error)
-        except concurrent.futures.InvalidStateError:
-            logger.debug("a request failed just as its caller gave up")
-
-
 @dataclass(slots=True)
 class _State:
     """What other threads read; written by the event loop alone."""
@@ -164,7 +91,7 @@ class Connection:
         self.pid = os.getpid()
         self._options = options
         self._state = _State()
-        self._outbox: deque[_Request] = deque()
+        self._outbox: deque[Request] = deque()
         self._is_awake = False
         self._selector = selectors.DefaultSelector()
         self._loop = asyncio.SelectorEventLoop(self._selector)
@@ -204,12 +131,12 @@ class Connection:
     ) -> "concurrent.futures.Future[Msg]":
         """Send a request; the future holds the answer or the loss. Sends of one thread keep their order."""
         answer: concurrent.futures.Future[Msg] = concurrent.futures.Future()
-        self._hand_over(_Request(subject, payload, headers, answer))
+        self._hand_over(Request(subject, payload, headers, answer))
         return answer
 
     def tell(self, subject: str, payload: bytes) -> None:
         """Publish without wanting an answer. Lost when the connection is."""
-        self._hand_over(_Request(subject, payload, None, None))
+        self._hand_over(Request(subject, payload, None, None))
 
     def request(
         self,
@@ -288,12 +215,12 @@ class Connection:
         _abandoned.append(self)
         self._selector.close()
 
-    def _hand_over(self, request: _Request) -> None:
+    def _hand_over(self, request: Request) -> None:
         self._outbox.append(request)
         if not self._is_awake:  # one wake-up serves everything that gathers until the loop comes round
             self._is_awake = True
             if not self.from_outside(self._wakeup.set):
-                _fail(request.answer, ConnectionLost("the broker's connection is closed"))
+                fail(request.answer, ConnectionLost("the broker's connection is closed"))
 
     def from_outside(self, call: Callable[[], None]) -> bool:
         """Have the event loop run ``call`` soon. False when it is closed."""
@@ -354,7 +281,7 @@ class Connection:
             session.lose()
             await _close(session.client)
         while self._outbox:
-            _fail(self._outbox.popleft().answer, ConnectionLost("the broker's connection is closed"))
+            fail(self._outbox.popleft().answer, ConnectionLost("the broker's connection is closed"))
 
     async def _pump(self) -> None:
         """Send what the threads handed over, everything that is there in one go."""
@@ -365,7 +292,7 @@ class Connection:
             while self._outbox:
                 request = self._outbox.popleft()
                 if self._session is None:
-                    _fail(request.answer, ConnectionLost("there is no connection to NATS"))
+                    fail(request.answer, ConnectionLost("there is no connection to NATS"))
                 else:
                     await self._session.send(request)
 
@@ -496,9 +423,3 @@ async def _close(client: Client) -> None:
 def too_old(version: tuple[int, int], address: str, *, what: str, oldest: tuple[int, int]) -> ServerTooOld:
     found, needed = (".".join(map(str, each)) for each in (version, oldest))
     return ServerTooOld(f"NATS {found} at {address} is too old: {what} {needed} or newer")
-
-
-def status(message: Msg) -> str | None:
-    """The status of an answer that carries no data: 404, 408, 409 and so on."""
-    headers: Mapping[str, str] | None = message.headers
-    return headers.get("Status") if headers else None

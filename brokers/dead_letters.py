@@ -15,11 +15,11 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from .api import MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, Api, Stored
-from .connection import NoResponders
 from .errors import DeadLetterNotFound, RequestRefused
 from .leases import Delivery
 from .names import Names, from_token
 from .publisher import RESERVE, Publisher
+from .session import NoResponders
 from .streams import Streams
 
 ERROR, TRACEBACK, DELIVERIES, SEQUENCE, ENQUEUED = (
@@ -83,7 +83,7 @@ class DeadLetters:
         self._publisher.publish(
             self._names.dead(delivery.queue, UNKNOWN_ACTOR if message is None else message.actor_name),
             body,
-            publish_id=f"dead:{self._names.work_stream}:{delivery.sequence}",
+            publish_id=f"dead:{self._names.work_stream}:{delivery.sequence}:{delivery.stored_ns}",
             headers=headers,
             reserve=0,
         )
@@ -133,7 +133,7 @@ class DeadLetters:
         self._publisher.publish(
             self._names.work(letter.queue, actor),
             body,
-            publish_id=f"replay:{self._names.dead_stream}:{letter.sequence}",
+            publish_id=f"replay:{self._names.dead_stream}:{letter.sequence}:{letter.dead_at.timestamp()}",
         )
         return self._remove(letter.sequence)
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .api import RETRY_PAUSE, WRONG_LAST_SEQUENCE, Api, Stored, refusal
-from .connection import Connection, NoResponders
+from .connection import Connection
 from .errors import BrokerUnavailable, KeyConflict, RequestRefused
 from .names import to_token
+from .session import NoResponders
 from .streams import NANOSECONDS, Streams
 
 #: Seconds in which a repeated write is recognised; only the tries of one call repeat.

@@ -2,13 +2,15 @@
 
 Settling (an ack, a nak) never blocks a worker's thread: it is sent with a reply address, and sent again on the next
 connection or after a while, until the server confirmed it. A message that is delivered anew while it is still here,
-because the server was away for longer than its lease, is recognised and not run twice.
+because the server was away for longer than its lease, is recognised and not run twice. Nor is one that was acknowledged
+just before the server was killed: it forgets the last moments' acknowledgements, confirmed ones too.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
 import json
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -23,6 +25,8 @@ ACK, IN_PROGRESS = b"+ACK", b"+WPI"
 TICK = 0.25
 #: Seconds without a confirmation after which a settlement is sent again.
 REPEAT_AFTER = 2.0
+#: How many of the last acknowledgements are remembered; a killed server forgets those of its last second or so.
+REMEMBERED = 8192
 #: Times that a settlement is sent over a connection that works before it is given up: the consumer is gone then.
 MAX_SENDS = 10
 
@@ -30,6 +34,10 @@ MAX_SENDS = 10
 def give_back(seconds: float = 0.0) -> bytes:
     """The nak by which a message goes back, to be delivered again after so many seconds."""
     return b"-NAK " + json.dumps({"delay": int(seconds * 1e9)}).encode() if seconds > 0 else b"-NAK"
+
+
+#: What a message is in its stream: the sequence, and the time, since a stream that is made anew counts from one again.
+Key = tuple[int, int]
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
@@ -49,6 +57,10 @@ class Delivery:
     #: Seconds after which the server lends it to another, unless renewed.
     lease: float
     renewed_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def key(self) -> "Key":
+        return self.sequence, self.stored_ns
 
     @classmethod
     def of(cls, message: Msg, *, queue: str, lease: float) -> "Delivery":
@@ -82,8 +94,10 @@ class Leases:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         # Weak: when nobody can settle a delivery any more its lease may lapse, and another worker gets it.
-        self._held: weakref.WeakValueDictionary[int, Delivery] = weakref.WeakValueDictionary()
-        self._settling: dict[int, _Settlement] = {}
+        self._held: weakref.WeakValueDictionary[Key, Delivery] = weakref.WeakValueDictionary()
+        self._settling: dict[Key, _Settlement] = {}
+        self._lock = threading.Lock()
+        self._acknowledged: dict[Key, None] = {}
         self._all_settled = asyncio.Event()
         connection.on_session(self._resume)
         connection.on_close(self._finish)
@@ -91,48 +105,56 @@ class Leases:
 
     def admit(self, delivery: Delivery) -> bool:
         """Take a delivery in. False when it is here already, or done with: then it is not to be run."""
-        settlement = self._settling.get(delivery.sequence)
-        if settlement is not None and settlement.payload == ACK:
-            self._send(delivery.sequence, settlement)
+        key = delivery.key
+        if key in self._acknowledged:
+            settlement = self._settling[key] = _Settlement(delivery.reply, ACK)
+            self._send(key, settlement)
             return False
-        held = self._held.get(delivery.sequence)
+        held = self._held.get(key)
         if held is not None:
             held.reply = delivery.reply
             self._renew(held)
             return False
-        self._held[delivery.sequence] = delivery
+        self._held[key] = delivery
         return True
 
     def settle(self, delivery: Delivery, payload: bytes = ACK) -> None:
         """Acknowledge a delivery or give it back. Returns at once; unknown and settled ones do no harm."""
-        if self._held.get(delivery.sequence) is not delivery:
+        key = delivery.key
+        if self._held.get(key) is not delivery:
             return
-        del self._held[delivery.sequence]
-        settlement = self._settling[delivery.sequence] = _Settlement(delivery.reply, payload)
-        self._send(delivery.sequence, settlement)
+        del self._held[key]
+        if payload == ACK:
+            self._remember(key)
+        settlement = self._settling[key] = _Settlement(delivery.reply, payload)
+        self._send(key, settlement)
 
     def give_back_all(self) -> None:
         """Hand everything back that nobody will finish any more."""
         for delivery in self._everything_held():
             self.settle(delivery, give_back())
 
+    def _remember(self, key: Key) -> None:
+        with self._lock:
+            self._acknowledged[key] = None
+            if len(self._acknowledged) > REMEMBERED:
+                del self._acknowledged[next(iter(self._acknowledged))]
+
     def _everything_held(self) -> list[Delivery]:
         return [delivery for reference in self._held.valuerefs() if (delivery := reference()) is not None]
 
-    def _send(self, sequence: int, settlement: _Settlement) -> None:
+    def _send(self, key: Key, settlement: _Settlement) -> None:
         settlement.sends += 1
         settlement.sent_at = time.monotonic()
         answer = self._connection.send(settlement.reply, settlement.payload)
-        answer.add_done_callback(self._confirmation_of(sequence, settlement))
+        answer.add_done_callback(self._confirmation_of(key, settlement))
 
-    def _confirmation_of(
-        self, sequence: int, settlement: _Settlement
-    ) -> "Callable[[concurrent.futures.Future[Msg]], None]":
+    def _confirmation_of(self, key: Key, settlement: _Settlement) -> "Callable[[concurrent.futures.Future[Msg]], None]":
         def confirm(answer: "concurrent.futures.Future[Msg]") -> None:
             if answer.cancelled() or answer.exception() is not None:
                 return  # sent again by _resume or _keep
-            if self._settling.get(sequence) is settlement:
-                del self._settling[sequence]
+            if self._settling.get(key) is settlement:
+                del self._settling[key]
                 if not self._settling:
                     self._all_settled.set()
 
@@ -146,9 +168,9 @@ class Leases:
         """On a new connection renew first: the server may be about to lend everything to others."""
         for delivery in self._everything_held():
             self._renew(delivery)
-        for sequence, settlement in list(self._settling.items()):
+        for key, settlement in list(self._settling.items()):
             settlement.sends = 0
-            self._send(sequence, settlement)
+            self._send(key, settlement)
 
     async def _keep(self) -> None:
         while True:
@@ -164,13 +186,13 @@ class Leases:
                 self._renew(delivery)
 
     def _repeat_due(self, now: float) -> None:
-        for sequence, settlement in list(self._settling.items()):
+        for key, settlement in list(self._settling.items()):
             if now - settlement.sent_at < REPEAT_AFTER:
                 continue
             if settlement.sends < MAX_SENDS:
-                self._send(sequence, settlement)
+                self._send(key, settlement)
             else:
-                self._settling.pop(sequence, None)
+                self._settling.pop(key, None)
 
     async def _finish(self, seconds: float) -> None:
         """Before closing: give back what is held, and wait for the confirmations."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from .api import RETRY_PAUSE, refusal
-from .connection import Connection, NoResponders
+from .connection import Connection
 from .errors import BrokerUnavailable, MessageTooLarge, StorageFull
+from .session import NoResponders
 
 #: A delay below this many milliseconds is kept by the worker that gets the message: the server's timer is too coarse
 #: for it (250 ms), and nothing is lost with that worker, since the message stays in the stream.

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .api import CONSUMER_NOT_FOUND, STREAM_EXISTS_OTHERWISE, STREAM_NOT_FOUND, Api, Stored
-from .connection import OLDEST_SERVER, Connection, NoResponders, too_old
+from .connection import OLDEST_SERVER, Connection, too_old
 from .errors import RequestRefused
 from .names import Names
+from .session import NoResponders
 
 NANOSECONDS = 1_000_000_000
 
