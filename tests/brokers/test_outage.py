@@ -1,12 +1,18 @@
 """NATS goes away and comes back: callers learn it in time, nothing stored is lost, and all goes on by itself."""
 
+import json
 import logging
+import os
+import signal
+import subprocess
+import sysconfig
 import time
+from pathlib import Path
 
 import dramatiq
 import pytest
 
-from brokers import BrokerUnavailable, JetStreamBroker, ServerTooOld
+from brokers import BrokerUnavailable, JetStreamBroker, ServerTooOld, StorageFull
 from brokers.servers import Servers
 from scripts.services import EmbeddedNats
 from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
@@ -162,3 +168,61 @@ def test_credentials_stay_out_of_representations() -> None:
     assert servers.password == "hunter2"
     assert "hunter2" not in repr(servers) + servers.shown
     assert servers.mask("bad login me:hunter2") == "bad login me:…"
+
+
+def test_a_server_that_hangs_is_noticed_in_time_and_used_again(own_nats: EmbeddedNats, make_broker: MakeBroker) -> None:
+    broker = make_broker(own_nats.url)
+    broker.declare_queue("default")
+    message = dramatiq.Message("default", "act", (), {}, {})
+    broker.enqueue(message)
+    os.kill(own_nats.pid, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            broker.enqueue(message)
+        assert time.monotonic() - began < 2.5
+    finally:
+        os.kill(own_nats.pid, signal.SIGCONT)
+    wait_until(lambda: _can_enqueue(broker, message), timeout=3)
+
+
+def test_a_full_server_refuses_with_an_error_of_its_own_and_loses_nothing(
+    tmp_path: Path, make_broker: MakeBroker, start_worker: MakeWorker
+) -> None:
+    config = tmp_path / "small.conf"
+    ports = tmp_path / "ports"
+    ports.mkdir()
+    store = f'store_dir: "{tmp_path / "store"}", max_file: 4MB'
+    config.write_text(f'listen: "127.0.0.1:-1"\nports_file_dir: "{ports}"\njetstream {{ {store} }}\n')
+    program = Path(sysconfig.get_path("scripts")) / "nats-server"
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen([program, "--config", config], stdout=log, stderr=log)
+    try:
+        file = wait_until(lambda: next(ports.glob("*.ports"), None))
+        address = wait_until(lambda: json.loads(file.read_text() or "{}").get("nats"))
+        broker = make_broker(address[0])
+        ran: list[int] = []
+
+        @dramatiq.actor(broker=broker)
+        def act(number: int, text: str) -> None:
+            ran.append(number)
+
+        stored: list[int] = []
+
+        def fill() -> None:
+            while True:
+                act.send(len(stored), "x" * 500_000)
+                stored.append(len(stored))
+
+        with pytest.raises(StorageFull):
+            fill()
+        assert stored
+        start_worker(broker)
+        broker.join("default", timeout=10000)
+        assert sorted(ran) == stored
+        act.send(100, "there is room again")
+        broker.join("default", timeout=10000)
+        broker.close()
+    finally:
+        server.kill()
+        server.wait(5)
