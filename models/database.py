@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlmodel import Session
 
 import settings
@@ -31,7 +32,7 @@ LOCK_TIMEOUT = 15_000
 @functools.cache
 def engine() -> Engine:
     """This process's engine. Made on first use, so that importing needs no Postgres."""
-    return create_engine(
+    made = create_engine(
         settings.load().database_url.get_secret_value(),
         pool_size=POOL_SIZE,
         max_overflow=2,
@@ -51,10 +52,25 @@ def engine() -> Engine:
             ),
         },
     )
+    event.listen(made, "handle_error", _lost_connections_are_outages)
+    return made
 
 
-# A forked child must not share its parent's connections.
-os.register_at_fork(after_in_child=engine.cache_clear)
+def _lost_connections_are_outages(context: ExceptionContext) -> None:
+    """A server that dies in the middle of an answer is at times a plain DatabaseError, which would blame the message."""
+    known = context.sqlalchemy_exception
+    if context.is_disconnect and known is not None and not isinstance(known, OUTAGES):
+        context.chained_exception = sqlalchemy.exc.OperationalError(None, None, known.orig or known, hide_parameters=True)
+
+
+def _forget_parents_connections() -> None:
+    """A forked child shares no connection with its parent, and closes none of them."""
+    if engine.cache_info().currsize:
+        engine().dispose(close=False)
+        engine.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget_parents_connections)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import dramatiq
 
@@ -24,6 +25,8 @@ from tasks.store import Fetch, bury, quarantine_rejected, store
 
 #: Shopify's reads may lag behind its webhooks: what it does not know of counts as gone only after this time.
 GONE_AFTER = timedelta(seconds=60)
+#: Until a fetch whose retries are used up is tried again: somebody may have mended what failed.
+REST = timedelta(hours=1)
 #: Seconds between two looks for something that may only be late.
 LATE_RETRY = 20.0
 
@@ -37,7 +40,13 @@ def enqueue(tenant_id: uuid.UUID, fetches: Iterable[Fetch]) -> None:
         )
 
 
-@dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8, time_limit=180_000)
+@dramatiq.actor(
+    queue_name="fetches",
+    infrastructure_errors=OUTAGES,
+    max_retries=8,
+    time_limit=180_000,
+    on_retry_exhausted="rest_fetch",
+)
 def fetch_resource(tenant_id: str, resource: str, shopify_id: int) -> None:
     """Fetch one resource and write it. Safe to run twice: without its mark there is nothing to do."""
     tenant = shops.load(uuid.UUID(tenant_id))
@@ -53,6 +62,14 @@ def fetch_resource(tenant_id: str, resource: str, shopify_id: int) -> None:
         _postpone(tenant.id, mark, postponed)
     except (TenantInactive, CredentialsRefused):
         return  # the mark stays, and is found again when the shop goes on or has new credentials
+
+
+@dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=3)
+def rest_fetch(message: dict[str, Any], _retries: dict[str, Any]) -> None:
+    """Let a fetch rest whose retries are used up: its dead letter tells why, and its mark has it tried again later."""
+    tenant_id, resource, shopify_id = message["args"]
+    with transaction() as session:
+        refetches.postpone(session, uuid.UUID(tenant_id), resource, shopify_id, until=now() + REST)
 
 
 def _postpone(tenant_id: uuid.UUID, mark: Refetch, postponed: Postponed) -> None:
