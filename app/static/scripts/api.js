@@ -121,7 +121,12 @@ function words(status, said, retryAfter) {
   const wait = retryAfter ? ` Please wait ${retryAfter} s.` : "";
   if (status === 401) return said ?? "The sign-in is not accepted.";
   if (status === 429) return `Too many requests at once.${wait || " Please wait a moment."}`;
-  if (status === 503) return `Shopstream cannot answer right now${said ? `: ${said}` : "."}${wait}`;
-  if (status >= 500) return `Something went wrong in Shopstream (${status}).${said ? ` ${said}` : ""}`;
+  if (status === 503) return `Shopstream cannot answer right now. ${said ? sentence(said) : ""}${wait}`;
+  if (status >= 500) return `Something went wrong in Shopstream (${status}). ${said ? sentence(said) : ""}`;
   return said ?? `Shopstream answered ${status}.`;
+}
+
+/** @param {string} text */
+function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

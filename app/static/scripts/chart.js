@@ -9,6 +9,8 @@ const DAY = 86_400; // seconds
 const MONTH = 30 * DAY; // uPlot steps by the calendar from here on
 const YEAR = 365 * DAY;
 const STEPS = [DAY, 2 * DAY, 3 * DAY, 7 * DAY, 14 * DAY, MONTH, 2 * MONTH, 3 * MONTH, 6 * MONTH, YEAR, 2 * YEAR];
+/** More days than this want a thinner line. */
+const MANY_DAYS = 200;
 /** The bars keep to the lower part, below the line. */
 const HEADROOM_OF_ORDERS = 2;
 
@@ -58,14 +60,15 @@ export class Chart {
       days.map(({ orders }) => orders),
       days.map(({ revenue }) => Number(revenue)), // for the eye: what is read is formatted from the string
     ];
-    if (this.#plot) this.#plot.setData(data);
-    else this.#draw(data);
+    this.#plot ??= this.#draw();
+    this.#plot.series[2].width = days.length > MANY_DAYS ? 1.25 : 2;
+    this.#plot.setData(data);
   }
 
-  /** @param {number[][]} data */
-  #draw(data) {
-    this.#plot = new this.uPlot(this.#options(), data, this.host);
-    this.#plot.over.append(this.tip);
+  #draw() {
+    const plot = new this.uPlot(this.#options(), [[], [], []], this.host);
+    plot.over.append(this.tip);
+    return plot;
   }
 
   #resize() {
@@ -100,12 +103,12 @@ export class Chart {
           paths: paths.bars({ size: [0.7, 48] }), points: { show: false },
         },
         {
-          scale: "revenue", stroke: colour("--chart-revenue"), fill: colour("--chart-revenue-fill"), width: 2,
+          scale: "revenue", stroke: colour("--chart-revenue"), fill: colour("--chart-revenue-fill"),
           points: { show: false },
         },
       ],
       axes: [
-        { ...axis, grid: { show: false }, incrs: STEPS, space: 72, values: labels },
+        { ...axis, size: 32, grid: { show: false }, incrs: STEPS, space: 72, values: labels },
         {
           ...axis, scale: "orders", side: 1, size: 40, grid: { show: false }, space: 44,
           incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000],

@@ -22,7 +22,7 @@
  *   totalSpent: string, currency: string | null,
  * }} TopCustomer
  *
- * @typedef {{ resource: string, status: string, done: number, total: number | null }} ResourceProgress
+ * @typedef {{ resource: string, status: string, done: number, total: number | null, reason?: string | null }} ResourceProgress
  * @typedef {{
  *   id: string, status: string, mode: string, startedAt: string | null, finishedAt: string | null,
  *   error: string | null, resources: ResourceProgress[],

@@ -22,7 +22,7 @@ const FACTS_PAUSE = 20_000;
 const LOG_LIMIT = 200;
 
 /** @type {Record<string, string>} */
-const STATUS_TONES = { active: "good", paused: "warning" };
+const STATUS_TONES = { active: "good", paused: "warning", unreachable: "warning" };
 
 export class ShopView {
   /** What the trend and the customers were last fetched for. */
@@ -127,6 +127,6 @@ function showHeading(tenant) {
   byId("shop-domain").textContent = tenant?.shopDomain ?? "";
   const status = byId("shop-status");
   status.hidden = !tenant;
-  status.textContent = tenant?.status ?? "";
+  status.textContent = (tenant?.status ?? "").replaceAll("_", " ");
   status.dataset.tone = STATUS_TONES[tenant?.status ?? ""] ?? "bad";
 }

@@ -106,7 +106,7 @@ function runDetails(run) {
  * @param {ResourceProgress} resource
  * @param {Run} run
  */
-function progressOf({ resource, status, done, total }, run) {
+function progressOf({ resource, status, done, total, reason }, run) {
   const isOver = run.status !== "running" || status === "completed";
   const amount = total === null ? count(done) : `${count(done)} of ${count(total)}`;
   const bar = element("progress", { "aria-label": `${resource}: ${amount}`, "data-tone": TONES[status] ?? null });
@@ -122,6 +122,7 @@ function progressOf({ resource, status, done, total }, run) {
     element("span", { class: "name" }, resource),
     element("span", { class: "amount" }, amount),
     bar,
+    reason ? element("p", { class: "reason" }, reason) : "",
   );
 }
 
