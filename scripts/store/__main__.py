@@ -9,8 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .control import Control
+from .deliveries import Sender
 from .market import Market
+from .outbox import Outbox
 from .server import Server, Site
+from .traffic import Traffic
+
+#: Of a demonstration shop's answers, so many are a 429, as they are now and then.
+RATE_LIMITED = 0.004
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -21,6 +27,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--webhook-url", help="where webhooks of all topics go; without it only to subscriptions")
     parser.add_argument("--webhooks-per-second", type=float, default=0.0, help="live traffic (default 0, none)")
     parser.add_argument("--empty", action="store_true", help="do not make the two demonstration shops")
+    parser.add_argument("--no-faults", action="store_true", help="no 429 now and then")
     return parser.parse_args(arguments)
 
 
@@ -29,7 +36,13 @@ def main() -> int:
     market = Market(arguments.directory)
     if not arguments.empty:
         market.add_demo(seed=arguments.seed)
-    server = Server(arguments.port, Site(market, Control(market)))
+        for shop in market:
+            if not arguments.no_faults:
+                shop.faults.configure({"rate_limited": {"probability": RATE_LIMITED}})
+    sender = Sender()
+    outbox = Outbox(sender, arguments.webhook_url)
+    traffic = Traffic(market, outbox, rate=arguments.webhooks_per_second)
+    server = Server(arguments.port, Site(market, Control(market, outbox, traffic)))
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
@@ -39,6 +52,8 @@ def main() -> int:
     stopping.wait()
     server.shutdown()
     server.server_close()
+    traffic.stop()
+    sender.stop()
     market.close()
     return 0
 

@@ -39,6 +39,7 @@ class Cdnow:
         self._amounts = array("l")
         self._first: dict[int, int] = {}
         self._latest: dict[int, int] = {}
+        self._emails: dict[int, str | None] = {}
         self._read_log()
         self._end = midnight(anchor + timedelta(days=1), timezone)
         start = midnight(anchor - (LAST_DAY - date(1997, 1, 1)), timezone)
@@ -96,6 +97,7 @@ class Cdnow:
         for customer in sorted(self._first):
             record = self.customer(make_id("Customer", self.salt, customer - 1))
             rows[record.id] = customer_row(record)
+            self._emails[customer - 1] = record.email
         return rows
 
     def customer(self, number: int) -> Customer:
@@ -119,7 +121,7 @@ class Cdnow:
         order = Order(
             id=number,
             number=place + 1001,
-            email=self.customer(make_id("Customer", self.salt, customer)).email,
+            email=self._emails.get(customer),
             phone=None,
             customer_id=make_id("Customer", self.salt, customer),
             currencies=PAIR,

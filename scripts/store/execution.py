@@ -11,7 +11,7 @@ from graphql import graphql_sync
 from .answers import Refused, error, throttled, too_costly
 from .bucket import Bucket
 from .cost import MAX_COST, actual_cost, requested_cost
-from .market import Market
+from .outbox import Outbox
 from .projection import Compiled, Compiler
 from .run import Run
 from .selections import operation_of
@@ -32,8 +32,8 @@ class Request:
 class Executor:
     """Serves all shops: the schema is the same for each, so a query is compiled once."""
 
-    def __init__(self, market: Market) -> None:
-        self._market = market
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
         self._compiled: OrderedDict[tuple[str, str | None], Compiled] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -63,7 +63,7 @@ class Executor:
         return compiled
 
     def _run(self, compiled: Compiled, shop: Shop, bucket: Bucket, request: Request) -> dict[str, Any]:
-        run = Run(shop, self._market, coerced_variables(compiled.operation, request.variables))
+        run = Run(shop, self._outbox, coerced_variables(compiled.operation, request.variables))
         requested = requested_cost(compiled.prices, run.values)
         if requested > MAX_COST:
             raise Refused([too_costly(requested, MAX_COST)])

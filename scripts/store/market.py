@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from . import clock
 from .cdnow import Cdnow
+from .generator import Generated
 from .shop import READ_SCOPES, Shop, ShopSettings, Source
 
 CDNOW_DOMAIN = "cdnow.myshopify.com"
@@ -66,8 +67,19 @@ class Market:
             self.save()
             return shop
 
-    def add_demo(self, *, seed: int) -> None:  # noqa: ARG002
+    def add_demo(self, *, seed: int) -> None:
         """The two shops of the demonstration, unless they are there."""
+        if NORDWIND_DOMAIN not in self._shops:
+            self.add(
+                NORDWIND_DOMAIN,
+                seed=seed,
+                orders=6_000,
+                customers=2_200,
+                products=240,
+                currency="EUR",
+                presentment_currency="USD",
+                timezone="Europe/Berlin",
+            )
         if CDNOW_DOMAIN not in self._shops:
             self.add(CDNOW_DOMAIN, name="CDNOW", kind="cdnow", timezone="America/New_York", is_live=False)
 
@@ -81,6 +93,23 @@ class Market:
             self.save()
         return token
 
+    def replace_token(self, shop: Shop) -> str:
+        """A token that never expires; those before it stay good until they are revoked."""
+        token = f"shpat_{secrets.token_hex(16)}"
+        with self._lock:
+            shop.settings.access_token = token
+            shop.settings.tokens = {**shop.settings.tokens, token: None}
+            self.save()
+        return token
+
+    def revoke_tokens(self, shop: Shop) -> int:
+        """Every token of the shop is dead from now on. Returns how many there were."""
+        with self._lock:
+            count = len(shop.settings.tokens)
+            shop.settings.tokens = {}
+            self.save()
+        return count
+
     def close(self) -> None:
         for shop in self:
             shop.journal.close()
@@ -88,6 +117,8 @@ class Market:
 
 def source_of(settings: ShopSettings) -> Source:
     """The base of a shop, the same for the same settings."""
+    if settings.kind == "generated":
+        return Generated(settings)
     anchor = date.fromisoformat(clock.local_day(settings.anchor, settings.timezone))
     return Cdnow(settings.domain, timezone=settings.timezone, anchor=anchor - timedelta(days=1))
 

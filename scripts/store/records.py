@@ -168,7 +168,8 @@ class Order:
     source_name: str = "web"
     gateway: str = "shopify_payments"
     parts: int = 0  # of the ids that parts of this order took
-    totals: Any = None  # arithmetic.Totals, remembered; never stored
+    #: arithmetic.Totals, remembered; never stored.
+    totals: Any = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -267,7 +268,7 @@ PARTS: dict[type, dict[str, type]] = {
 
 
 def plain(record: object) -> dict[str, Any]:
-    """The record as JSON knows it, without what equals the default."""
+    """The record as JSON knows it."""
     return {item.name: _plain_value(getattr(record, item.name)) for item in fields(record) if item.name != "totals"}  # type: ignore[arg-type]
 
 

@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from graphql.execution.values import VariableValues
 
+from .actions import Actions
 from .answers import access_denied
 from .cost import Tally
 
 if TYPE_CHECKING:
-    from .market import Market
+    from .outbox import Outbox
     from .shop import Shop
 
 
 class Run:
-    __slots__ = ("arguments", "denied", "errors", "market", "searches", "shop", "tally", "values", "variables")
+    __slots__ = ("_outbox", "arguments", "denied", "errors", "searches", "shop", "tally", "values", "variables")
 
-    def __init__(self, shop: Shop, market: Market | None, variables: VariableValues) -> None:
+    def __init__(self, shop: Shop, outbox: Outbox, variables: VariableValues) -> None:
         self.shop = shop
-        self.market = market
+        self._outbox = outbox
         #: What graphql-core makes of the request's variables, and the plain dict of it.
         self.variables = variables
         self.values: dict[str, Any] = variables.coerced
@@ -29,6 +30,10 @@ class Run:
         #: Arguments that hold variables, worked out once a place.
         self.arguments: dict[int, dict[str, Any]] = {}
         self.denied: set[tuple[str, ...]] = set()
+
+    def actions(self) -> Actions:
+        """What mutations do, with the webhooks that it sends."""
+        return Actions(self.shop, self._outbox)
 
     def count(self, place: int, came: int) -> None:
         tally = self.tally.get(place)

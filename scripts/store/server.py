@@ -58,7 +58,7 @@ class Site:
     def __init__(self, market: Market, control: Control) -> None:
         self.market = market
         self.control = control
-        self.executor = Executor(market)
+        self.executor = Executor(control.outbox)
 
     def answer(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
         parts = urlsplit(path)

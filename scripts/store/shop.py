@@ -187,7 +187,8 @@ class Shop:
 
     def allows(self, scope: str) -> bool:
         """A write scope implies the read scope."""
-        return scope in self.settings.scopes or scope.replace("read_", "write_") in self.settings.scopes
+        scopes = self.settings.scopes
+        return scope in scopes or (scope.startswith("read_") and scope.replace("read_", "write_") in scopes)
 
 
 def _kind(record: Record) -> str:

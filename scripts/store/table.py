@@ -99,8 +99,8 @@ class Table(Generic[R, Row]):
     def delete(self, number: int, at: int) -> Row | None:
         old: Row | None = self.rows.pop(number, None)
         self.changed.pop(number, None)
+        self.deleted[number] = at
         if old is not None:
-            self.deleted[number] = at
             for column, index in self._indexes.items():
                 del index[bisect_left(index, (old[column], number))]
         return old
