@@ -121,19 +121,23 @@ def test_a_message_acknowledged_twice_does_no_harm(broker: JetStreamBroker) -> N
 
 
 def test_long_tasks_and_their_prefetched_neighbours_run_once(make_broker: MakeBroker, start_worker: MakeWorker) -> None:
-    broker = make_broker(ack_wait=1.0)
     ran = []
 
-    @dramatiq.actor(broker=broker)
     def act(number: int) -> None:
         ran.append(number)
         time.sleep(1.6)
 
+    busy, idle = make_broker(ack_wait=1.0), make_broker(ack_wait=1.0)
+    for broker in (busy, idle):
+        dramatiq.actor(act, broker=broker)
     for number in range(2):
-        act.send(number)
+        busy.enqueue(dramatiq.Message("default", "act", (number,), {}, {}))
     # One thread: the second message waits, prefetched, for longer than its lease
-    start_worker(broker, worker_threads=1)
-    broker.join("default", timeout=10000)
+    start_worker(busy, worker_threads=1)
+    wait_until(lambda: outstanding(busy) == 2)
+    # Another worker would take whatever is lent out no longer
+    start_worker(idle)
+    busy.join("default", timeout=10000)
     assert sorted(ran) == [0, 1]
 
 
