@@ -39,7 +39,7 @@ def main() -> int:
         for shop in market:
             if not arguments.no_faults:
                 shop.faults.configure({"rate_limited": {"probability": RATE_LIMITED}})
-    sender = Sender()
+    sender = Sender(on_given_up=market.drop_subscription)
     outbox = Outbox(sender, arguments.webhook_url)
     traffic = Traffic(market, outbox, rate=arguments.webhooks_per_second)
     server = Server(arguments.port, Site(market, Control(market, outbox, traffic)))

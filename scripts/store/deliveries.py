@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -90,7 +91,9 @@ class Stats:
 class Sender:
     """Threads that send what is due. Nothing is lost while the process lives (but by ``give_up``)."""
 
-    def __init__(self, *, threads: int = 6, policy: Policy | None = None, on_given_up: Any = None) -> None:
+    def __init__(
+        self, *, threads: int = 6, policy: Policy | None = None, on_given_up: Callable[[Delivery], None] | None = None
+    ) -> None:
         self.policy = policy or Policy()
         self.stats = Stats()
         self._on_given_up = on_given_up

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from . import clock
 from .cdnow import Cdnow
+from .deliveries import Delivery
 from .generator import Generated
 from .shop import READ_SCOPES, Shop, ShopSettings, Source
 
@@ -92,6 +93,12 @@ class Market:
             shop.settings.tokens = {**held, token: now + TOKEN_SECONDS * clock.SECOND}
             self.save()
         return token
+
+    def drop_subscription(self, delivery: Delivery) -> None:
+        """A delivery was given up: a subscription made through the API is deleted, as Shopify does."""
+        shop = self.get(delivery.shop_domain)
+        if shop and delivery.subscription_id:
+            shop.keep_subscription(delivery.subscription_id, None)
 
     def replace_token(self, shop: Shop) -> str:
         """A token that never expires; those before it stay good until they are revoked."""

@@ -84,7 +84,6 @@ class Shop:
         self.products = Table(products, {product.id: product for product in source.products}.__getitem__, keep=True)
         self.subscriptions: dict[int, Subscription] = {}
         self.events: list[tuple[int, int, str]] = []  # deletions: at, subject id, subject kind
-        self.deleted_subscriptions: list[dict[str, str]] = []
         self._bucket = Bucket(PLANS[settings.plan])
         self._apply_plan()
         self._spending: dict[int, Spending] | None = None

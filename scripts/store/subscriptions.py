@@ -57,7 +57,6 @@ class Subscription:
     include_fields: list[str] = field(default_factory=list)
     filter: str | None = None
     name: str | None = None
-    failures: int = 0  # deliveries in a row that were given up
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)

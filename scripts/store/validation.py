@@ -75,21 +75,27 @@ def _worded(rule: str, problem: GraphQLError, node: Node | None, path: list[str]
         details = {"typeName": quoted[1] if len(quoted) > 1 else "", "fieldName": node.name.value}
         message = f"Field '{node.name.value}' doesn't exist on type '{details['typeName']}'"
     elif code == "missingRequiredArguments" and isinstance(node, FieldNode):
-        missing = quoted[1] if len(quoted) > 1 else ""
-        missing = missing.rpartition(".")[2]
         details = {"className": "Field", "name": node.name.value, "arguments": _argument_of(problem.message)}
         message = f"Field '{node.name.value}' is missing required arguments: {details['arguments']}"
     elif code == "argumentLiteralsIncompatible" and node is not None:
         argument = path[-1] if path else ""
         field = path[-2] if len(path) > 1 else ""
         details = {"typeName": "Field", "argumentName": argument}
-        expected = quoted[0] if quoted else ""
+        expected = _expected(problem.message, quoted)
         message = f"Argument '{argument}' on Field '{field}' has an invalid value ({print_ast(node)}). Expected type '{expected}'."
     elif code == "argumentNotAccepted" and isinstance(node, ArgumentNode):
         field = path[-2] if len(path) > 1 else ""
         details = {"typeName": "Field", "name": field, "argumentName": node.name.value}
         message = f"Field '{field}' doesn't accept argument '{node.name.value}'"
     return error(message, code, path=path, locations=locations, **details)
+
+
+def _expected(message: str, quoted: list[str]) -> str:
+    """The type that an argument wants: graphql-core says "Int cannot represent …" or names it in quotes."""
+    first = message.partition(" ")[0]
+    if first in SCHEMA.type_map:
+        return first
+    return next((part for part in quoted if part.strip("[]!") in SCHEMA.type_map), "")
 
 
 def _argument_of(message: str) -> str:

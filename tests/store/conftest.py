@@ -31,7 +31,7 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self.market = Market(directory)
-        self.sender = Sender(threads=3)
+        self.sender = Sender(threads=3, on_given_up=self.market.drop_subscription)
         self.outbox = Outbox(self.sender)
         self.outbox.disorder.twice_permille = self.outbox.disorder.late_permille = 0
         self.traffic = Traffic(self.market, self.outbox, seed=7)

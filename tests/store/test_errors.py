@@ -126,3 +126,10 @@ def test_an_expired_version_falls_forward_and_the_header_says_which(store: Store
         headers = {"X-Shopify-Access-Token": shop.settings.access_token}
         answer = requests.post(url, json={"query": "{shop{id}}"}, headers=headers, timeout=5)
         assert answer.headers["X-Shopify-API-Version"] == served
+
+
+def test_a_slow_answer_is_the_right_one_late(store: Store, shop: Shop):
+    store.control("PATCH", f"/shops/{shop.domain}", {"faults": {"slow": {"next": 1, "seconds": 0.3}}})
+    answer = store.post(shop, "{shop{id}}")
+    assert answer.elapsed.total_seconds() >= 0.3
+    assert answer.json()["data"]["shop"]["id"] == f"gid://shopify/Shop/{shop.id}"

@@ -301,3 +301,11 @@ def test_a_delivery_time_never_lies_in_the_future(store: Store, shop: Shop):
     for item in answer["webhooks"]:
         stamp = item["headers"]["X-Shopify-Triggered-At"]
         assert datetime.fromisoformat(stamp[:26] + "+00:00").timestamp() < datetime.now().astimezone().timestamp() + 1
+
+
+def test_a_subscription_whose_delivery_is_given_up_is_deleted(store: Store, shop: Shop):
+    store.control("PATCH", "/webhooks", {"firstPauseSeconds": 0.01, "longestPauseSeconds": 0.01, "giveUp": True})
+    store.data(shop, SUBSCRIBE, uri="http://127.0.0.1:9/closed", topic="CUSTOMERS_CREATE")
+    store.act(shop, {"action": "createCustomer"}, webhooks="send")
+    eventually(lambda: not shop.subscriptions)
+    assert store.data(shop, "{webhookSubscriptionsCount{count}}")["webhookSubscriptionsCount"]["count"] == 0
