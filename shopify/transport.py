@@ -46,8 +46,14 @@ class _Sessions(threading.local):
 
 
 _sessions = _Sessions()
-# A forked child must not share its parent's connections.
-os.register_at_fork(after_in_child=lambda: _sessions.by_shop.clear())
+
+
+def _forget_sessions() -> None:
+    """A forked child must not share the connections of the thread that forked it."""
+    _sessions.by_shop.clear()
+
+
+os.register_at_fork(after_in_child=_forget_sessions)
 
 
 def _session(address: str) -> requests.Session:

@@ -77,6 +77,16 @@ def test_a_throttled_answer_lowers_the_level_to_what_it_says(budget):
     assert 2.88 <= budget.take(288) <= 2.88 * 1.1
 
 
+def test_a_bucket_that_others_empty_later_is_followed_down_too(budget):
+    # Given a bucket known to be nearly full
+    budget.take(288)
+    budget.settle(288, answered(10, available=1990))
+    # When an answer reports that it is empty
+    budget.take(288)
+    budget.settle(288, answered(None, available=0))
+    assert 2.88 <= budget.take(288) <= 2.88 * 1.1
+
+
 def test_after_a_429_nobody_asks_until_the_wait_is_over(store, clock, budget):
     budget.penalize(2.0)
     other = Budget(store, SHOP, conflict=Conflict, clock=clock)
