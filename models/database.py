@@ -60,7 +60,9 @@ def _lost_connections_are_outages(context: ExceptionContext) -> None:
     """A server that dies in the middle of an answer is at times a plain DatabaseError, which would blame the message."""
     known = context.sqlalchemy_exception
     if context.is_disconnect and known is not None and not isinstance(known, OUTAGES):
-        context.chained_exception = sqlalchemy.exc.OperationalError(None, None, known.orig or known, hide_parameters=True)
+        context.chained_exception = sqlalchemy.exc.OperationalError(
+            None, None, known.orig or known, hide_parameters=True
+        )
 
 
 def _forget_parents_connections() -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from models import customers, refetches, tenants, webhook_deliveries
 from models.columns import now
 from models.event_log import Level, record
-from models.tenants import TenantStatus, Write
+from models.tenants import Write
 from models.versions import Origin
 from models.webhook_deliveries import DeliveryStatus, WebhookDelivery
 from shopify import events
@@ -85,22 +85,24 @@ def _id_of(body: bytes) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
+class Written:
     """What a delivery came to."""
 
     status: DeliveryStatus
     told: str
     fetches: tuple[Fetch, ...] = ()
+    #: The shop has to be asked whether it still knows us.
+    asks_shop: bool = False
 
 
-def write(tenant_id: uuid.UUID, delivery: Delivery) -> tuple[Fetch, ...]:
-    """Write what the delivery says and that it came, in one transaction. Returns what has to be fetched.
+def write(tenant_id: uuid.UUID, delivery: Delivery) -> Written | None:
+    """Write what the delivery says and that it came, in one transaction. None: it had come before.
 
     Raises TenantInactive.
     """
     with tenants.write(tenant_id) as transaction:
         if webhook_deliveries.is_repeat(transaction, webhook_id=delivery.webhook_id, body_digest=delivery.body_digest):
-            return ()
+            return None
         written = _apply(transaction, delivery)
         transaction.session.add(
             WebhookDelivery(
@@ -116,10 +118,10 @@ def write(tenant_id: uuid.UUID, delivery: Delivery) -> tuple[Fetch, ...]:
         )
         if written.status != DeliveryStatus.QUARANTINED:
             record(transaction, Level.INFO, "webhook", f"{delivery.topic}: {written.told}")
-        return written.fetches
+        return written
 
 
-def _apply(write: Write, delivery: Delivery) -> _Written:
+def _apply(write: Write, delivery: Delivery) -> Written:
     origin = Origin(triggered_at=delivery.triggered_at)
     if delivery.body is None:
         return _too_large(write, delivery, origin)
@@ -127,55 +129,55 @@ def _apply(write: Write, delivery: Delivery) -> _Written:
         event = event_of(delivery.topic, delivery.body, write.tenant.shop_domain)
     except RowRejected as refusal:
         quarantine_rejected(write, refusal, source=f"webhook {delivery.topic}", origin=origin)
-        return _Written(DeliveryStatus.QUARANTINED, refusal.reason)
+        return Written(DeliveryStatus.QUARANTINED, refusal.reason)
     except PayloadRejected as refusal:
         rejected = RowRejected(delivery.topic, None, refusal.reason, delivery.body.decode("utf-8", "replace"))
         quarantine_rejected(write, rejected, source=f"webhook {delivery.topic}", origin=origin)
-        return _Written(DeliveryStatus.QUARANTINED, refusal.reason)
+        return Written(DeliveryStatus.QUARANTINED, refusal.reason)
     return _carry_out(write, event, origin)
 
 
-def _carry_out(write: Write, event: events.Event, origin: Origin) -> _Written:  # noqa: PLR0911  one for each event
+def _carry_out(write: Write, event: events.Event, origin: Origin) -> Written:  # noqa: PLR0911  one for each event
     assert origin.triggered_at is not None
     match event:
         case events.Upsert(resource, row):
             stored = store(write, resource, [row], origin, source="webhook")
             status = DeliveryStatus.WRITTEN if stored.written else DeliveryStatus.SUPERSEDED
-            return _Written(status, f"{resource} {row.shopify_id} {status}", stored.fetches)
+            return Written(status, f"{resource} {row.shopify_id} {status}", stored.fetches)
         case events.Delete(resource, shopify_id):
             fetches = bury(write, resource, shopify_id, triggered_at=origin.triggered_at)
-            return _Written(DeliveryStatus.WRITTEN, f"{resource} {shopify_id} deleted", fetches)
+            return Written(DeliveryStatus.WRITTEN, f"{resource} {shopify_id} deleted", fetches)
         case events.Fetch(resource, shopify_id, reason):
             refetches.mark(write, resource, [shopify_id], reason)
-            return _Written(
+            return Written(
                 DeliveryStatus.WRITTEN, f"{resource} {shopify_id} to be fetched", (Fetch(resource, shopify_id),)
             )
         case events.Merge(kept_id, deleted_id):
             customers.merge(write, kept_id=kept_id, deleted_id=deleted_id)
             refetches.mark(write, "customers", [kept_id], "another customer was merged into it")
-            return _Written(
+            return Written(
                 DeliveryStatus.WRITTEN, f"customer {deleted_id} merged into {kept_id}", (Fetch("customers", kept_id),)
             )
         case events.ShopUpdated(info):
             store_shop(write, info)
-            return _Written(DeliveryStatus.WRITTEN, "the shop's currency, time zone and plan")
+            return Written(DeliveryStatus.WRITTEN, "the shop's currency, time zone and plan")
         case events.ScopesUpdated(_, current):
             write.tenant.scopes = sorted(current)
-            return _Written(DeliveryStatus.WRITTEN, "the token's scopes")
+            return Written(DeliveryStatus.WRITTEN, "the token's scopes")
         case events.AppUninstalled():
-            write.tenant.status = TenantStatus.UNINSTALLED
-            write.tenant.access_token = None
-            return _Written(DeliveryStatus.WRITTEN, "the app was uninstalled: the shop's work stops")
+            return Written(
+                DeliveryStatus.RECORDED, "the app was uninstalled, it says: Shopify is asked", asks_shop=True
+            )
         case _:
-            return _Written(DeliveryStatus.RECORDED, "recorded")
+            return Written(DeliveryStatus.RECORDED, "recorded")
 
 
-def _too_large(write: Write, delivery: Delivery, origin: Origin) -> _Written:
+def _too_large(write: Write, delivery: Delivery, origin: Origin) -> Written:
     for resource in RESOURCES.values():
         if delivery.topic in resource.topics and delivery.shopify_id is not None:
             refetches.mark(write, resource.name, [delivery.shopify_id], "its webhook was too large to travel")
             fetch = Fetch(resource.name, delivery.shopify_id)
-            return _Written(DeliveryStatus.WRITTEN, f"{resource.name} {delivery.shopify_id} to be fetched", (fetch,))
+            return Written(DeliveryStatus.WRITTEN, f"{resource.name} {delivery.shopify_id} to be fetched", (fetch,))
     refusal = RowRejected(delivery.topic, None, "the body is too large for NATS and tells of nothing to fetch", None)
     quarantine_rejected(write, refusal, source=f"webhook {delivery.topic}", origin=origin)
-    return _Written(DeliveryStatus.QUARANTINED, refusal.reason)
+    return Written(DeliveryStatus.QUARANTINED, refusal.reason)

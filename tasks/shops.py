@@ -9,7 +9,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 from pydantic import SecretStr
@@ -37,8 +37,6 @@ LONGEST_SLEEP = 1.0
 RESERVE = 100
 #: Seconds between two tries to reach a shop: half of the time that it has been away, within these bounds.
 SHORTEST_ABSENCE, LONGEST_ABSENCE = 3.0, 900.0
-#: A token that ends within this time is replaced before it is used.
-TOKEN_MARGIN = timedelta(minutes=5)
 
 
 class Postponed(Exception):
@@ -82,7 +80,7 @@ def ask(
         budget.release(cost)
         raise Postponed(error.wait_seconds, "this process asks Shopify too often") from error
     except RateLimited429 as error:
-        budget.settle(cost, None)
+        budget.release(cost)
         budget.penalize(error.wait_seconds)
         raise Postponed(error.wait_seconds, "Shopify throttles the shop") from error
     except Throttled as error:
@@ -130,15 +128,16 @@ def _budgets():  # type: ignore[no-untyped-def]
 
 def _client(tenant: Tenant) -> Client:
     token = tenant.access_token
-    if tenant.client_id is not None and (token is None or _ends_soon(tenant.access_token_expires_at)):
+    if tenant.client_id is not None and (token is None or _has_ended(tenant.access_token_expires_at)):
         token = _exchanged(tenant)
     if token is None:
         raise CredentialsRefused
     return Client(tenant.shop_domain, token.get_secret_value(), origin=settings.load().shopify_api_origin)
 
 
-def _ends_soon(expires_at: datetime | None) -> bool:
-    return expires_at is not None and expires_at < now() + TOKEN_MARGIN
+def _has_ended(expires_at: datetime | None) -> bool:
+    """``oauth`` takes its margin off before a time is stored."""
+    return expires_at is not None and expires_at < now()
 
 
 def _exchanged(tenant: Tenant) -> SecretStr:

@@ -9,7 +9,7 @@ from brokers.errors import MessageTooLarge
 from models.database import OUTAGES
 from models.tenants import TenantInactive, TenantStatus
 from shopify.webhooks import WebhookHeaders
-from tasks import deliveries, fetches
+from tasks import deliveries, fetches, uninstalling
 from tasks.deliveries import Delivery
 
 #: Milliseconds between two looks at a paused shop: what it was sent waits, and is not lost.
@@ -37,9 +37,12 @@ def process_webhook(tenant_id: str, delivery: dict[str, Any]) -> None:
     """Write what a delivery says. Safe to run twice: a delivery that was recorded is only counted again."""
     tenant = uuid.UUID(tenant_id)
     try:
-        found = deliveries.write(tenant, Delivery.model_validate(delivery))
+        written = deliveries.write(tenant, Delivery.model_validate(delivery))
     except TenantInactive as inactive:
         if inactive.status == TenantStatus.PAUSED:
             process_webhook.send_with_options(args=(tenant_id, delivery), delay=PAUSED_RETRY)
         return
-    fetches.enqueue(tenant, found)
+    if written is not None:
+        fetches.enqueue(tenant, written.fetches)
+        if written.asks_shop:
+            uninstalling.confirm_uninstall.send(tenant_id)
