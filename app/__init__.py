@@ -67,7 +67,6 @@ def create_app() -> Shopstream:
         doc_ui=False,
         static_folder=None,
     )
-    app.config["MAX_CONTENT_LENGTH"] = bodies.MAX_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.wsgi_app = proxies.NearbyProxy(app.wsgi_app)  # type: ignore[method-assign]
     metrics.register(app)

@@ -3,13 +3,27 @@
 from typing import Any
 
 from flask import Request, request
-from werkzeug.exceptions import UnsupportedMediaType
+from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
 
 from app.problems import Refusal
 
 #: Bytes of a request's body, but for webhooks: the largest thing that anybody has to tell us is a handful of secrets.
 MAX_BODY = 64 * 1024
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def read_body(most: int) -> bytes:
+    """The body, of ``most`` bytes at most. Raises RequestEntityTooLarge, without reading much further.
+
+    Werkzeug cuts a body without a length at its limit and says nothing, so its limit is one byte beyond ours.
+    """
+    if (request.content_length or 0) > most:
+        raise RequestEntityTooLarge
+    request.max_content_length = most + 1
+    body = request.get_data()
+    if len(body) > most:
+        raise RequestEntityTooLarge
+    return body
 
 
 class JsonRequest(Request):
@@ -20,10 +34,11 @@ class JsonRequest(Request):
 
 
 def require_json() -> None:
-    """Before each request that may change something. Raises Refusal 400 or UnsupportedMediaType."""
+    """Before each request that may change something. Raises Refusal 400, RequestEntityTooLarge, UnsupportedMediaType."""
     if request.method in READ_ONLY or request.routing_exception is not None or request.path == "/api/webhooks":
         return
-    if not request.is_json and (request.mimetype or request.get_data()):
+    body = read_body(MAX_BODY)
+    if not request.is_json and (request.mimetype or body):
         raise UnsupportedMediaType("the body must be JSON, sent as application/json")
     try:
         content = request.get_json()

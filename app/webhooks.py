@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 import settings
 import tasks.webhooks
 from app import schemas
+from app.bodies import read_body
 from app.directory import Unknowable, directory
 from app.metrics import WEBHOOKS
 from app.problems import Refusal, documented, unavailable
@@ -93,8 +94,7 @@ class Rejected(Refusal):
 def _receive() -> str:
     """How the webhook is to be counted. Raises Rejected, RequestEntityTooLarge, BrokerUnavailable."""
     headers = _headers()
-    request.max_content_length = MAX_BODY
-    body = request.get_data(cache=False)
+    body = read_body(MAX_BODY)
     tenant = _signer(headers, body)
     if tenant is None:
         return "unknown_shop"

@@ -11,16 +11,13 @@ from tasks import broker
 BATCH = 100
 
 
-class _Command(Commands):
-    """A group that is a command of its own, so that its errors are one line, too."""
-
-
-@click.group("queues", cls=_Command, invoke_without_command=True)
+@click.group("queues", cls=Commands, invoke_without_command=True)
 @with_appcontext
 def queues() -> None:
     """Depths of the queues, how long the oldest message has waited, and what is dead."""
+    stats = broker.queue_stats()
     click.echo(f"{'queue':<16}{'ready':>10}{'delayed':>10}{'lent':>10}{'dead':>10}{'oldest':>12}")
-    for each in broker.queue_stats():
+    for each in stats:
         click.echo(
             f"{each.queue:<16}{each.ready:>10}{each.delayed:>10}{each.outstanding:>10}{each.dead:>10}"
             f"{each.oldest_seconds:>10.1f} s"

@@ -229,7 +229,7 @@ def test_offboarding_waits_for_whoever_is_writing(admin, shop):
     assert [answer.status_code for answer in answers] == [202]
 
 
-@pytest.mark.parametrize("tenant_id", [str(uuid.uuid4()), "not-an-id", "1"])
+@pytest.mark.parametrize("tenant_id", ["8f14e45f-ceea-467f-a8d4-000000000000", "not-an-id", "1"])
 @pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
 def test_a_tenant_that_is_not_there_is_not_found(admin, method, tenant_id):
     assert admin(method, f"/api/tenants/{tenant_id}").status_code == 404
