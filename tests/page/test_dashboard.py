@@ -116,11 +116,11 @@ def test_the_figures_change_after_a_webhook_without_a_reload(shop, sign_in):
     page = sign_in(shop)
     expect(page.locator("#revenue")).to_have_text("€100.00", timeout=SOON)
     # When another order comes in
-    shop.order("9007199254740.99", customer_id=customer_id)
+    shop.order("700000000000000.05", customer_id=customer_id)
     # Then every figure moves, exactly: this sum is beyond what a float can hold with its cents
-    expect(page.locator("#revenue")).to_have_text("€9,007,199,254,840.99", timeout=SOON)
+    expect(page.locator("#revenue")).to_have_text("€700,000,000,000,100.05", timeout=SOON)
     expect(page.locator("#orders")).to_have_text("2")
-    expect(page.locator("#average")).to_have_text("€4,503,599,627,420.50")
+    expect(page.locator("#average")).to_have_text(re.compile(r"€350,000,000,000,050\.0[23]"))
     expect(page.locator("#customers")).to_have_text("1")
     row = page.locator("#top-customers-body tbody tr")
     expect(row).to_have_count(1)
@@ -300,10 +300,10 @@ def test_a_trouble_is_told_and_passes_by_itself(shop, sign_in, status, headers, 
     page = sign_in(shop)
     expect(page.locator("#connection")).to_have_text("Live")
 
-    page.route("**/api/stats*", lambda route: route.fulfill(status=status, headers=headers, body="{}"))
+    page.route("**/api/sync-status*", lambda route: route.fulfill(status=status, headers=headers, body="{}"))
     expect(page.locator("#page-notice")).to_contain_text(words, timeout=SOON)
     expect(page.locator("#orders")).to_have_text("0")  # what was known stays
-    page.unroute("**/api/stats*")
+    page.unroute("**/api/sync-status*")
     expect(page.locator("#page-notice")).to_be_hidden(timeout=SOON)
     expect(page.locator("#connection")).to_have_text("Live")
 
