@@ -173,16 +173,8 @@ def get(session: Session, tenant_id: uuid.UUID, *, for_update: bool = False) -> 
     return session.exec(query.with_for_update() if for_update else query).one_or_none()
 
 
-def page(session: Session, *, after: str | None, limit: int) -> Sequence[Tenant]:
-    """Tenants by domain, those after ``after``; being erased ones are left out."""
-    query = select(Tenant).where(col(Tenant.status) != TenantStatus.ERASING).order_by(col(Tenant.shop_domain))
-    if after is not None:
-        query = query.where(col(Tenant.shop_domain) > after)
-    return session.exec(query.limit(limit)).all()
-
-
-def all_live(session: Session) -> Sequence[Tenant]:
-    return session.exec(select(Tenant).where(col(Tenant.status) != TenantStatus.ERASING)).all()
+def being_erased(session: Session) -> Sequence[uuid.UUID]:
+    return session.exec(select(Tenant.id).where(col(Tenant.status) == TenantStatus.ERASING)).all()
 
 
 def set_reachability(tenant_id: uuid.UUID, *, unreachable: bool = False, unauthorized: bool = False) -> datetime | None:

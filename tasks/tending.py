@@ -2,10 +2,10 @@
 
 import dramatiq
 
-from models import event_log, refetches, sync_runs, webhook_deliveries
+from models import event_log, refetches, sync_runs, tenants, webhook_deliveries
 from models.database import OUTAGES, transaction
 from models.sync_runs import MAX_PICKUPS, RunStatus
-from tasks import fetches, sync
+from tasks import fetches, offboarding, sync
 from tasks.connection import broker
 from tasks.store import Fetch
 
@@ -15,7 +15,7 @@ LOST_FETCHES = 500
 
 @dramatiq.actor(queue_name="maintenance", infrastructure_errors=OUTAGES, max_retries=0)
 def tend() -> None:
-    """Pick up runs that fell silent and fetches that lost their message.
+    """Pick up runs that fell silent, fetches that lost their message, and erasures that never began.
 
     Safe to run twice, also at once: what one sweep took up is not silent for the next.
     """
@@ -30,6 +30,9 @@ def tend() -> None:
             (mark.tenant_id, Fetch(mark.resource, mark.shopify_id))
             for mark in refetches.forgotten(session, limit=LOST_FETCHES)
         ]
+        erasing = tenants.being_erased(session)
+    for tenant_id in erasing:
+        offboarding.erase_tenant.send(str(tenant_id))
     for actor, *arguments in messages:
         actor.send(*arguments)
     for tenant_id, fetch in lost:
