@@ -58,7 +58,8 @@ class Environment:
         """Install packages, in the versions that constraints.txt allows. Raises BootstrapError."""
         arguments = ["install", "--quiet", "--constraint", "constraints.txt", *requirements]
         uv = shutil.which("uv")
-        if uv and self._call([uv, "pip", *arguments, "--python", str(self.python)]):
+        # Compiled now, as pip does: each of our processes would otherwise spend seconds on it at every start.
+        if uv and self._call([uv, "pip", *arguments, "--compile-bytecode", "--python", str(self.python)]):
             return
         pip = [str(self.python), "-m", "pip"]
         if not self._call([*pip, "--version"], quiet=True) and not self._call([str(self.python), "-m", "ensurepip"]):
