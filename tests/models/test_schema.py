@@ -1,6 +1,7 @@
 """The migrations make exactly the tables that the models describe."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 from alembic import command
@@ -9,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from models import event_log, migrate, tables, tenants
 from models.database import engine, transaction
 from models.event_log import Level
+from models.orders import COUNTS
 from models.quarantine import Quarantined
 
 
@@ -20,6 +22,11 @@ def test_migrations_and_models_agree(migrated):
         config = migrate._config()
         config.attributes["connection"] = connection
         command.check(config)
+
+
+def test_the_database_counts_orders_as_the_model_says(migrated):
+    migrations = (Path(migrate.__file__).parent / "migrations" / "versions").glob("*.py")
+    assert any(f'"{COUNTS}"' in migration.read_text() for migration in migrations)
 
 
 def test_a_row_of_no_tenant_is_refused(migrated):

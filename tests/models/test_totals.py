@@ -5,6 +5,7 @@ import uuid
 from datetime import timedelta
 from decimal import Decimal
 
+import sqlalchemy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
@@ -104,3 +105,34 @@ def test_two_writers_of_one_shop_add_up(tenant, order, write_webhook):
     with transaction() as session:
         query = text("select sum(orders), sum(revenue) from daily_sales where tenant_id = :id")
         assert session.execute(query, {"id": tenant.id}).one() == (160, Decimal("264.00"))
+
+
+def test_what_is_erased_is_taken_off(tenant, order, write_webhook):
+    write_webhook(order(1, price="5"), order(2, price="6"), at=1)
+    with transaction() as session:
+        session.execute(text("delete from orders where tenant_id = :id and shopify_id = 1"), {"id": tenant.id})
+    assert_totals_are_exact(tenant.id)
+
+
+def test_writers_that_meet_in_opposite_order_wait_for_each_other(tenant, order):
+    """Without the tenant's lock this is a deadlock, and one of the two is thrown out."""
+    failures = []
+
+    def write(numbers):
+        try:
+            for second in range(15):
+                with tenants.write(tenant.id) as write:
+                    for number in numbers:
+                        at = NEW_YEAR + timedelta(seconds=second)
+                        row = order(number, second=second, processed_at=NEW_YEAR + timedelta(days=number))
+                        versions.upsert(write, orders.TABLE, [row], versions.Origin(read_at=at))
+        except sqlalchemy.exc.OperationalError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(numbers,)) for numbers in ([1, 2], [2, 1], [1, 2], [2, 1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert_totals_are_exact(tenant.id)

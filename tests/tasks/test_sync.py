@@ -261,6 +261,34 @@ def test_a_sync_of_some_days_reads_what_was_updated_on_them(worker, shop):
     assert 0 < shop.figures()["countingOrders"] < shop.expected()["countingOrders"]
 
 
+def test_a_page_that_two_workers_read_at_once_moves_the_checkpoint_once(open_shop, monkeypatch):
+    from tasks import shops, sync_steps  # noqa: PLC0415
+
+    shop = open_shop(orders=600)
+    with transaction() as session:
+        run = sync_runs.start(session, shop.tenant_id, resources=["orders"])
+    position = sync_steps.Position(run.id, run.epoch)
+    sync_steps.advance(position, "orders", 0)  # the total
+    # Given a worker that has read the page while another reads and writes the same
+    ask, others = shops.ask, []
+
+    def slow(*arguments, **options):
+        answer = ask(*arguments, **options)
+        if not others:
+            others.append(None)
+            others.append(sync_steps.advance(position, "orders", 1))
+        return answer
+
+    monkeypatch.setattr(shops, "ask", slow)
+    done = sync_steps.advance(position, "orders", 1)
+    # Then the one goes on, and the other ends
+    assert (others[1].next_step, done.next_step) == (2, None)
+    with transaction() as session:
+        checkpoint = sync_runs.checkpoint(session, run.id, "orders")
+        assert (checkpoint.step, checkpoint.done) == (2, 250)
+        sync_runs.finish(session, sync_runs.get(session, run.id), RunStatus.CANCELLED)
+
+
 def _start_worker():
     command = [sys.executable, "-m", "dramatiq", "tasks", "--processes", "1", "--threads", "4"]
     return subprocess.Popen(
