@@ -210,7 +210,7 @@ def test_the_trend_is_a_chart_and_on_demand_a_table(shop, sign_in):
     assert page.evaluate("window.violations") == []
 
 
-def test_without_the_chart_library_the_page_says_so_and_shows_a_table(shop, sign_in, new_page, monkeypatch):
+def test_without_the_chart_library_the_page_says_so_and_shows_a_table(shop, sign_in, monkeypatch):
     # Given the page as a server without node_modules makes it
     monkeypatch.setattr(dashboard, "CHART_LIBRARY_PLACES", ())
     bare = Flask("page", static_folder=None)
@@ -222,6 +222,7 @@ def test_without_the_chart_library_the_page_says_so_and_shows_a_table(shop, sign
         route.fulfill(body=answer.text, headers=dict(answer.headers))
 
     page = sign_in(shop)
+    expect(page.locator("#shop")).to_be_visible()
     page.route(f"{shop.url}/", serve)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
