@@ -20,7 +20,7 @@ from models.webhook_deliveries import DeliveryStatus, WebhookDelivery
 from shopify import events
 from shopify.errors import PayloadRejected
 from shopify.resources import RESOURCES
-from shopify.row import RowRejected
+from shopify.row import Row, RowRejected
 from shopify.webhooks import WebhookHeaders, event_of
 from tasks.store import Fetch, bury, quarantine_rejected, store
 from tasks.sync_steps import store_shop
@@ -143,7 +143,8 @@ def _carry_out(write: Write, event: events.Event, origin: Origin) -> Written:  #
         case events.Upsert(resource, row):
             stored = store(write, resource, [row], origin, source="webhook")
             status = DeliveryStatus.WRITTEN if stored.written else DeliveryStatus.SUPERSEDED
-            return Written(status, f"{resource} {row.shopify_id} {status}", stored.fetches)
+            fetched = ", to be fetched" if stored.fetches else ""
+            return Written(status, f"{resource} {_name(row)} {status}{fetched}", stored.fetches)
         case events.Delete(resource, shopify_id):
             fetches = bury(write, resource, shopify_id, triggered_at=origin.triggered_at)
             return Written(DeliveryStatus.WRITTEN, f"{resource} {shopify_id} deleted", fetches)
@@ -170,6 +171,11 @@ def _carry_out(write: Write, event: events.Event, origin: Origin) -> Written:  #
             )
         case _:
             return Written(DeliveryStatus.RECORDED, "recorded")
+
+
+def _name(row: Row) -> object:
+    """What the shop's owner calls it: an order's number, a product's title."""
+    return row.columns.get("name") or row.columns.get("title") or row.shopify_id
 
 
 def _too_large(write: Write, delivery: Delivery, origin: Origin) -> Written:
