@@ -1,7 +1,7 @@
 """The questions that merchants ask, answered from the totals: DESIGN §4, "What counts"."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from sqlalchemy import text
 from sqlmodel import Session
 
-from models import sync_runs
+from models import quarantine, sync_runs
 from models.resources import TABLES
 from models.sync_runs import Ended, RunStatus
 from models.tenants import Tenant
@@ -226,14 +226,17 @@ def coverage(session: Session, tenant: Tenant) -> Coverage:
     """What the figures stand on: complete once a sync over everything agreed with the store's own counts."""
     first_day, last_day = session.execute(text(_DAYS), {"tenant_id": tenant.id}).one()
     ended = sync_runs.latest_full(session, tenant.id)
-    reasons = [_lack(name, ended.get(name)) for name in TABLES]
-    reason = "; ".join(lack for lack in reasons if lack) or None
-    return Coverage(first_day, last_day, is_complete=reason is None, reason=reason)
+    running = sync_runs.running(session, tenant.id)
+    never = "has not been synced yet" if running is None else "is being synced"
+    held = quarantine.unresolved(session, tenant.id)
+    lacks = [lack for name in TABLES for lack in _lacks(name, ended.get(name), held.get(name, 0), never=never)]
+    return Coverage(first_day, last_day, is_complete=not lacks, reason="; ".join(lacks) or None)
 
 
-def _lack(resource: str, ended: Ended | None) -> str | None:
+def _lacks(resource: str, ended: Ended | None, held: int, *, never: str) -> Iterator[str]:
     if ended is None:
-        return f"{resource}: the history has not been synced yet"
-    if ended.status != RunStatus.COMPLETED:
-        return f"{resource}: the latest sync ended {ended.status}{f', {ended.reason}' if ended.reason else ''}"
-    return None
+        yield f"{resource}: the history {never}"
+    elif ended.status != RunStatus.COMPLETED:
+        yield f"{resource}: the latest sync ended {ended.status}{f', {ended.reason}' if ended.reason else ''}"
+    if held:
+        yield f"{resource}: {held} could not be stored and {'is' if held == 1 else 'are'} quarantined"

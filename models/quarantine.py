@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Index, text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, Session, SQLModel
 
 from models.columns import id_field, now_field, shopify_id_field, time_field, uuid_field
 from models.tenants import Write
@@ -98,3 +98,15 @@ def seen_in_run(write: Write, resource: str, run_id: uuid.UUID) -> int:
             {"tenant_id": write.tenant.id, "resource": resource, "run_id": run_id},
         ).scalar_one()
     )
+
+
+_UNRESOLVED = """
+select resource, count(*) as held from quarantine
+where tenant_id = :tenant_id and shopify_id is not null and resolved_at is null
+group by resource
+"""
+
+
+def unresolved(session: Session, tenant_id: uuid.UUID) -> dict[str, int]:
+    """By resource: how many are known by their id and could not be stored to this day."""
+    return {row.resource: row.held for row in session.execute(text(_UNRESOLVED), {"tenant_id": tenant_id})}

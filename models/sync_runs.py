@@ -105,16 +105,16 @@ def start(
 
     Raises RunInProgress.
     """
-    running = _running(session, tenant_id)
-    if running is not None:
-        raise RunInProgress(running.id)
+    current = running(session, tenant_id)
+    if current is not None:
+        raise RunInProgress(current.id)
     run = SyncRun(tenant_id=tenant_id, mode=mode, since=since, until=until)
     session.add(run)
     try:
         with session.begin_nested():
             session.flush()
     except sqlalchemy.exc.IntegrityError:
-        other = _running(session, tenant_id)
+        other = running(session, tenant_id)
         if other is None:
             raise
         raise RunInProgress(other.id) from None
@@ -123,7 +123,7 @@ def start(
     return run
 
 
-def _running(session: Session, tenant_id: uuid.UUID) -> SyncRun | None:
+def running(session: Session, tenant_id: uuid.UUID) -> SyncRun | None:
     return session.exec(
         select(SyncRun).where(col(SyncRun.tenant_id) == tenant_id, col(SyncRun.status) == RunStatus.RUNNING)
     ).one_or_none()

@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -102,9 +102,11 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
         stored |= won
         ambiguous |= {row.shopify_id for row in results if row.ambiguous}
         new_to_run += sum(row.new_to_run for row in results)
-        _replace_children(write, table, [row for row in group if row.shopify_id in won])
-    if origin.run_id is not None:
-        _mark_seen(write.session, write.tenant.id, table, [row.shopify_id for row in rows], origin.run_id)
+        known = {row.shopify_id for row in results if row.is_known}
+        _replace_children(write, table, [row for row in group if row.shopify_id in won], known=known)
+    lost = [row.shopify_id for row in rows if row.shopify_id not in stored]
+    if origin.run_id is not None and lost:
+        _mark_seen(write.session, write.tenant.id, table, lost, origin.run_id)
     return Outcome(stored=frozenset(stored), ambiguous=frozenset(ambiguous), new_to_run=new_to_run)
 
 
@@ -197,6 +199,7 @@ written as (
 )
 select incoming.shopify_id,
        written.shopify_id is not null as stored,
+       before.shopify_id is not null as is_known,
        cast(:run_id as uuid) is not null and before.run_id is distinct from cast(:run_id as uuid) as new_to_run,
        coalesce({ambiguous}, false) as ambiguous
 from incoming
@@ -313,8 +316,14 @@ def _by_columns(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
 def _flat(row: Row) -> dict[str, Any]:
     flat = {"shopify_id": row.shopify_id, "updated_at": row.updated_at, **row.columns}
     if row.children:
-        flat["children_digest"] = hashlib.md5(_json(row.children).encode(), usedforsecurity=False).hexdigest()
+        flat["children_digest"] = _digest(row.children)
     return flat
+
+
+def _digest(children: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    # Of the text that Python gives: a third of the time that JSON takes, for every order of a page.
+    told = [(name, [sorted(child.items()) for child in children[name]]) for name in sorted(children)]
+    return hashlib.md5(repr(told).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
 def _json(value: object) -> str:
@@ -341,16 +350,18 @@ on conflict (tenant_id, shopify_id) do update set {parent} = excluded.{parent}, 
 """
 
 
-def _replace_children(write: Write, table: Table, rows: Sequence[Row]) -> None:
-    """The children lists of these rows are complete: what they do not hold is gone."""
+def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known: Set[int]) -> None:
+    """The children lists of these rows are complete: what they do not hold is gone. Only ``known`` rows can have any."""
     for name, (model, parent) in table.children.items():
         complete = [row for row in rows if name in row.children]
         if not complete:
             continue
-        write.session.execute(
-            text(_DELETE_CHILDREN.format(table=name, parent=parent)),
-            {"tenant_id": write.tenant.id, "parents": [row.shopify_id for row in complete]},
-        )
+        parents = [row.shopify_id for row in complete if row.shopify_id in known]
+        if parents:
+            write.session.execute(
+                text(_DELETE_CHILDREN.format(table=name, parent=parent)),
+                {"tenant_id": write.tenant.id, "parents": parents},
+            )
         children = {
             child["shopify_id"]: {parent: row.shopify_id, **child} for row in complete for child in row.children[name]
         }

@@ -84,6 +84,10 @@ class Shop:
         expected = {name: truth[name] for name in ("countingOrders", "customers", "products", "revenue")}
         return expected | {"days": {day["date"]: (day["orders"], day["revenue"]) for day in truth["days"]}}
 
+    def coverage(self) -> analytics.Coverage:
+        with transaction() as session:
+            return analytics.coverage(session, self.tenant())
+
     def run(self, run_id: uuid.UUID) -> SyncRun:
         with transaction() as session:
             found = sync_runs.get(session, run_id)

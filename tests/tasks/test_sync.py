@@ -162,11 +162,13 @@ def test_an_order_with_a_nul_in_its_note_costs_itself_alone_and_is_seen(worker, 
     assert str(held.shopify_id) == victim["id"]
     assert "NUL" in held.reason
     assert any("quarantined" in event for event in shop.events())
+    assert shop.coverage().reason == "orders: 1 could not be stored and is quarantined"
     counts = not victim["cancelled"] and not victim["test"]
     assert shop.figures()["countingOrders"] == shop.expected()["countingOrders"] - counts
     # When the note is mended, so is the order
     shop.act({"action": "updateOrder", "id": victim["id"], "note": "fine"})
     assert shop.sync().status == RunStatus.COMPLETED
+    assert shop.coverage().is_complete
     assert shop.figures() == shop.expected()
 
 
