@@ -15,19 +15,20 @@ from .outbox import Outbox
 from .records import Order, Refund
 from .shop import Shop
 
-#: How often each thing happens, in parts of the whole.
+#: How often each thing happens, in parts of the whole. Mostly to orders that are there: a minute of traffic should not
+#: outdo a day of history.
 HABITS = {
-    "new_order": 46,
-    "new_customer_order": 14,
-    "update_order": 8,
-    "fulfill": 8,
+    "new_order": 14,
+    "new_customer_order": 6,
+    "update_order": 32,
+    "fulfill": 14,
     "refund": 6,
     "several_at_once": 4,
     "cancel": 3,
     "edit": 3,
     "goodwill": 2,
     "delete_order": 1,
-    "update_customer": 4,
+    "update_customer": 10,
     "delete_customer": 1,
     "merge": 1,
     "update_product": 4,
