@@ -22,6 +22,8 @@ from tasks.sync_steps import Position
 
 #: Milliseconds between two looks at a paused shop's run.
 PAUSED_RETRY = 60_000
+#: A run ends when its shop could not be reached for so long; otherwise it would block the next for ever.
+LONGEST_WAIT = timedelta(hours=24)
 #: What ends a run: asking again does not help.
 HOPELESS = (CredentialsRefused, AccessDenied, QueryRefused, CountNotExact, UnknownTimeZone)
 
@@ -67,8 +69,8 @@ def prepare_run(run_id: str, epoch: int) -> None:
     try:
         chains = sync_steps.prepare(position)
     except Postponed as postponed:
-        _keep_alive(position.run_id, postponed)
-        prepare_run.send_with_options(args=(run_id, epoch), delay=postponed.milliseconds)
+        if _may_wait(position.run_id, postponed):
+            prepare_run.send_with_options(args=(run_id, epoch), delay=postponed.milliseconds)
     except TenantInactive as inactive:
         if _waits(position.run_id, inactive):
             prepare_run.send_with_options(args=(run_id, epoch), delay=PAUSED_RETRY)
@@ -95,8 +97,8 @@ def advance(run_id: str, resource: str, epoch: int, step: int) -> None:
     try:
         done = sync_steps.advance(position, resource, step)
     except Postponed as postponed:
-        _keep_alive(position.run_id, postponed)
-        advance.send_with_options(args=(run_id, resource, epoch, step), delay=postponed.milliseconds)
+        if _may_wait(position.run_id, postponed):
+            advance.send_with_options(args=(run_id, resource, epoch, step), delay=postponed.milliseconds)
     except TenantInactive as inactive:
         if _waits(position.run_id, inactive):
             advance.send_with_options(args=(run_id, resource, epoch, step), delay=PAUSED_RETRY)
@@ -136,12 +138,19 @@ def resume(session: Any, run: SyncRun) -> list[tuple[Any, ...]]:
     ]
 
 
-def _keep_alive(run_id: uuid.UUID, postponed: Postponed) -> None:
-    """A run that waits for its shop is not silent."""
+def _may_wait(run_id: uuid.UUID, postponed: Postponed) -> bool:
+    """Whether the run may wait for its shop, and is not silent meanwhile. It ends when the shop stays away for too long."""
     with transaction() as session:
         run = sync_runs.get(session, run_id, for_update=True)
-        if run is not None:
+        if run is None or run.status != RunStatus.RUNNING:
+            return False
+        tenant = tenants.get(session, run.tenant_id)
+        away_since = tenant.unreachable_since if tenant is not None else None
+        if away_since is None or away_since > now() - LONGEST_WAIT:
             run.alive_at = max(run.alive_at, now() + timedelta(seconds=postponed.seconds))
+            return True
+    _fail(run_id, str(postponed))
+    return False
 
 
 def _waits(run_id: uuid.UUID, inactive: TenantInactive) -> bool:

@@ -213,6 +213,19 @@ def test_a_run_that_falls_silent_again_and_again_ends(worker, shop):
     assert shop.run(run.id).status == RunStatus.FAILED
 
 
+def test_a_shop_that_stays_away_ends_its_run_and_blocks_no_other(worker, shop, monkeypatch):
+    monkeypatch.setattr("tasks.shops.SHORTEST_ABSENCE", 0.1)
+    monkeypatch.setattr("tasks.sync.LONGEST_WAIT", timedelta(seconds=0.5))
+    shop.configure(faults={"state": "locked"})
+    run = shop.sync()
+    assert run.status == RunStatus.FAILED
+    assert "cannot be reached" in run.error
+    assert shop.tenant().unreachable_since is not None
+    shop.configure(faults={"state": None})
+    assert shop.sync().status == RunStatus.COMPLETED
+    assert shop.tenant().unreachable_since is None
+
+
 def test_a_cancelled_run_stops_and_keeps_what_it_wrote(worker, open_shop):
     from tasks import sync  # noqa: PLC0415
 
