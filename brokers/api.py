@@ -19,8 +19,8 @@ STREAM_EXISTS_OTHERWISE = 10058
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 #: Storage of the server, the account or the stream is used up.
 FULL = frozenset({10002, 10023, 10028, 10047, 10077})
-#: No leader yet, or JetStream still starting: worth another try.
-PASSING = frozenset({10008, 10009, 10039, 10049, 10074, 10118})
+#: No leader yet, JetStream still starting, or the first try of the same publish still under way: worth another try.
+PASSING = frozenset({10008, 10009, 10039, 10049, 10074, 10118, 10158})
 
 #: Seconds between tries while JetStream starts or elects a leader.
 RETRY_PAUSE = 0.1

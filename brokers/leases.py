@@ -123,9 +123,9 @@ class Leases:
         key = delivery.key
         if self._held.get(key) is not delivery:
             return
-        del self._held[key]
         if payload == ACK:
-            self._remember(key)
+            self._remember(key)  # first: a redelivery that comes between the two must find it here or there
+        del self._held[key]
         settlement = self._settling[key] = _Settlement(delivery.reply, payload)
         self._send(key, settlement)
 

@@ -31,6 +31,10 @@ class Customer(Versioned, table=True):
 
 TABLE = Table(model=Customer)
 
+_MERGED_INTO = """
+select merged_into from customers where tenant_id = :tenant_id and shopify_id = :shopify_id
+"""
+
 _TOMBSTONE = """
 insert into customers (tenant_id, shopify_id, deleted_at, merged_into, stored_at)
 values (:tenant_id, :deleted_id, :at, :kept_id, :at)
@@ -59,10 +63,19 @@ where orders.tenant_id = :tenant_id and orders.shopify_id = any(:order_ids)
 
 def merge(write: Write, *, kept_id: int, deleted_id: int) -> None:
     """The one customer is gone and its orders are the other's, those that arrive later too."""
+    kept_id = _left_of(write, kept_id)
+    if kept_id == deleted_id:
+        return  # of two merges into each other Shopify did one: the other is told by the fetch of what is left
     ids = {"tenant_id": write.tenant.id, "kept_id": kept_id, "deleted_id": deleted_id}
     write.session.execute(text(_TOMBSTONE), ids | {"at": write.at})
     write.session.execute(text(_FOLLOW), ids)
     write.session.execute(text(_REPOINT), ids)
+
+
+def _left_of(write: Write, shopify_id: int) -> int:
+    """The customer that is left of one: itself, or what it was merged into by a merge that happened later and came first."""
+    found = write.session.execute(text(_MERGED_INTO), {"tenant_id": write.tenant.id, "shopify_id": shopify_id})
+    return found.scalar_one_or_none() or shopify_id
 
 
 def repoint_orders(session: Session, tenant_id: object, order_ids: list[int]) -> None:

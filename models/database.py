@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy
+from psycopg2 import errors
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlmodel import Session
@@ -52,13 +53,27 @@ def engine() -> Engine:
             ),
         },
     )
-    event.listen(made, "handle_error", _lost_connections_are_outages)
+    event.listen(made, "handle_error", _tell_outages)
     return made
 
 
-def _lost_connections_are_outages(context: ExceptionContext) -> None:
-    """A server that dies in the middle of an answer is at times a plain DatabaseError, which would blame the message."""
+class TooSlow(Exception):
+    """A statement waited too long for a lock, or took too long: this piece of work is at fault, not Postgres."""
+
+    def __init__(self) -> None:
+        super().__init__("Postgres gave up on a statement that waited for a lock or took too long")
+
+
+def _tell_outages(context: ExceptionContext) -> None:
+    """Whether Postgres is away, as its driver does not tell.
+
+    A server that dies in the middle of an answer is at times a plain DatabaseError, which would blame the message; and
+    a lock or a statement that takes too long is an OperationalError, which would stop everybody's queue for one shop.
+    """
     known = context.sqlalchemy_exception
+    if isinstance(context.original_exception, errors.LockNotAvailable | errors.QueryCanceled):
+        context.chained_exception = TooSlow()
+        return
     if context.is_disconnect and known is not None and not isinstance(known, OUTAGES):
         context.chained_exception = sqlalchemy.exc.OperationalError(
             None, None, known.orig or known, hide_parameters=True

@@ -3,10 +3,10 @@
 import uuid
 
 from sqlalchemy import text
+from sqlmodel import col, select
 
-from models import tenants
 from models.database import transaction
-from models.tenants import TenantStatus
+from models.tenants import Tenant, TenantStatus
 
 #: Rows of one transaction: short enough to be stopped at any time.
 BATCH = 5_000
@@ -35,9 +35,11 @@ delete from {table} where ctid = any(array(select ctid from {table} where tenant
 
 
 def erase_batch(tenant_id: uuid.UUID) -> bool:
-    """Erase up to BATCH rows of a tenant that is being erased. Whether it is gone altogether."""
+    """Erase up to BATCH rows of a tenant that is being erased. Whether nothing is left to do: it is gone, or another does it."""
     with transaction() as session:
-        tenant = tenants.get(session, tenant_id, for_update=True)
+        tenant = session.exec(
+            select(Tenant).where(col(Tenant.id) == tenant_id).with_for_update(skip_locked=True)
+        ).one_or_none()
         if tenant is None:
             return True
         if tenant.status != TenantStatus.ERASING:

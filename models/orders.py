@@ -4,7 +4,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from sqlalchemy import Boolean, Column, Computed, Index, text
-from sqlmodel import Field
+from sqlmodel import Field, col, select
 
 from models.columns import json_field, money_field, shopify_id_field, time_field
 from models.tenants import Write
@@ -98,6 +98,12 @@ TABLE = Table(
     },
 )
 
+
+def created_at(write: Write, shopify_id: int) -> datetime | None:
+    found = select(Order.created_at).where(col(Order.tenant_id) == write.tenant.id, col(Order.shopify_id) == shopify_id)
+    return write.session.exec(found).one_or_none()
+
+
 _REBUILD_DAYS = """
 update orders set day = cast(coalesce(processed_at, created_at) at time zone :timezone as date)
 where tenant_id = :tenant_id
@@ -107,4 +113,5 @@ where tenant_id = :tenant_id
 
 def rebuild_days(write: Write, timezone: str) -> None:
     """Every order's day again, after the shop moved to another time zone."""
+    write.session.execute(text("set local statement_timeout = '30min'"))  # a million orders take half a minute
     write.session.execute(text(_REBUILD_DAYS), {"tenant_id": write.tenant.id, "timezone": timezone})

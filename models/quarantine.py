@@ -38,7 +38,7 @@ class Quarantined(SQLModel, table=True):
 
 
 _AGAIN = """
-update quarantine set reason = :reason, payload = :payload, source = :source, run_id = :run_id
+update quarantine set reason = :reason, payload = :payload, source = :source, run_id = coalesce(:run_id, quarantine.run_id)
 from (
     select id, run_id from quarantine
     where tenant_id = :tenant_id and resource = :resource and shopify_id = :shopify_id and resolved_at is null
@@ -87,14 +87,22 @@ def resolve(write: Write, resource: str, shopify_ids: Iterable[int]) -> None:
     )
 
 
+_SEEN_IN_RUN = """
+select count(*) from quarantine
+where tenant_id = :tenant_id and resource = :resource and run_id = :run_id and resolved_at is null
+  and not exists (  -- it was stored in this run before it became unstorable: that is seen once
+      select from {resource} as stored
+      where stored.tenant_id = quarantine.tenant_id and stored.shopify_id = quarantine.shopify_id
+        and stored.run_id = quarantine.run_id and stored.deleted_at is null
+  )
+"""
+
+
 def seen_in_run(write: Write, resource: str, run_id: uuid.UUID) -> int:
-    """How many of a resource a run saw but could not store."""
+    """How many of a resource (a table's name) a run saw but could not store."""
     return int(
         write.session.execute(
-            text(
-                "select count(distinct coalesce(shopify_id::text, id::text)) from quarantine"
-                " where tenant_id = :tenant_id and resource = :resource and run_id = :run_id and resolved_at is null"
-            ),
+            text(_SEEN_IN_RUN.format(resource=resource)),
             {"tenant_id": write.tenant.id, "resource": resource, "run_id": run_id},
         ).scalar_one()
     )

@@ -18,7 +18,7 @@ from models.columns import id_field, now, now_field, time_field
 
 #: A run whose chains have been silent for so long is picked up anew. A page takes seconds.
 SILENT_AFTER = timedelta(minutes=2)
-#: How often a silent run is picked up before it is called failed: something kills it every time.
+#: How often a silent run is picked up without moving before it is called failed: something kills it every time.
 MAX_PICKUPS = 20
 
 
@@ -60,6 +60,8 @@ class SyncRun(SQLModel, table=True):
     #: False until the shop's own data (time zone, currency, scopes) has been read.
     is_prepared: bool = False
     epoch: int = 0
+    #: How often it was picked up since it last moved.
+    pickups: int = 0
     error: str | None = None
 
     @property

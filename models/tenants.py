@@ -54,6 +54,8 @@ class Tenant(SQLModel, table=True):
     currency: str | None = None
     timezone: str = "UTC"
     plan: str | None = None
+    #: The version of what the shop says of itself.
+    shop_updated_at: datetime | None = time_field()
     scopes: list[str] = Field(default_factory=list, sa_type=sqlalchemy.ARRAY(sqlalchemy.Text), nullable=False)
 
     #: Since when Shopify has refused the token; such a shop's fetches wait for new credentials.

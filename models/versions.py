@@ -1,7 +1,8 @@
 """Which version of a resource wins, and the statements that write it: DESIGN §4, "Which version wins".
 
-Versions compare by (``updated_at``, ``triggered_at``). ``updated_at`` shows whole seconds, so two versions of one second
-may differ; where the rule cannot tell them apart, the resource is reported as *ambiguous* and its caller fetches it by id.
+Versions compare by (``updated_at``, ``triggered_at``). ``updated_at`` shows whole seconds and nothing signs ``triggered_at``:
+of two versions of one second that differ the one triggered later is written, and the resource is reported as *ambiguous*,
+so that its caller fetches it by id.
 A read is *settled* when it began after the second of its ``updated_at`` was over: nothing of that second can follow it.
 """
 
@@ -232,12 +233,12 @@ _SAME_SECOND = """
     before.deleted_at is null and incoming.updated_at = before.updated_at and ({differs})
 """
 
-#: Two webhooks of one instant, or a webhook after a read that began before its second was over.
+#: Two webhooks, whose times nothing signs and a clock that lags cuts off; or one after a read that began before the
+#: second was over.
 _WEBHOOK_AMBIGUOUS = (
     _SAME_SECOND
     + """
-    and (cast(:triggered_at as timestamptz) = before.triggered_at
-         or (before.triggered_at is null and before.read_at < before.updated_at + {settled_after}))
+    and (before.triggered_at is not null or before.read_at < before.updated_at + {settled_after})
 """
 )
 

@@ -1,6 +1,9 @@
 """This process's broker, made from the settings. Making it does no I/O."""
 
+import logging
+
 import dramatiq
+from dramatiq import Message, MessageProxy
 
 from brokers import JetStreamBroker
 from settings import creds_file_or_text, load
@@ -16,5 +19,19 @@ def _broker() -> JetStreamBroker:
     )
 
 
+class _WithoutArguments(logging.Filter):
+    """Dramatiq's log names a failed message with its arguments; ours hold shoppers' data, and its id says enough."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(_named(value) for value in record.args)
+        return True
+
+
+def _named(value: object) -> object:
+    return f"{value.actor_name} {value.message_id}" if isinstance(value, Message | MessageProxy) else value
+
+
+logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_WithoutArguments())
 broker = _broker()
 dramatiq.set_broker(broker)

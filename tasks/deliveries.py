@@ -25,12 +25,14 @@ from shopify.webhooks import WebhookHeaders, event_of
 from tasks.store import Fetch, bury, quarantine_rejected, store
 from tasks.sync_steps import store_shop
 
+#: Topics after which the shop itself is asked.
+ASKING = frozenset({"app/uninstalled", "app/scopes_update"})
 #: Bytes above which a body is worth compressing: smaller ones save less than a packet.
 COMPRESSED_ABOVE = 4096
 
 
 class Delivery(BaseModel):
-    """A delivery as its message carries it: the body compressed and in base 85, or nothing of it but an id."""
+    """A delivery as its message carries it: the body compressed and in base 64, or nothing of it but an id."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,7 +54,7 @@ class Delivery(BaseModel):
         if len(body) <= COMPRESSED_ABOVE and body.isascii():
             text = body.decode("ascii")
         else:
-            compressed = base64.b85encode(zlib.compress(body)).decode("ascii")
+            compressed = base64.b64encode(zlib.compress(body)).decode("ascii")
         return cls(
             topic=headers.topic,
             webhook_id=headers.webhook_id or digest,
@@ -71,7 +73,7 @@ class Delivery(BaseModel):
     @property
     def body(self) -> bytes | None:
         if self.compressed is not None:
-            return zlib.decompress(base64.b85decode(self.compressed))
+            return zlib.decompress(base64.b64decode(self.compressed))
         return self.text.encode("ascii") if self.text is not None else None
 
 
@@ -81,7 +83,7 @@ def _id_of(body: bytes) -> int | None:
     except (ValueError, RecursionError):
         return None
     found = payload.get("id") if isinstance(payload, dict) else None
-    return found if type(found) is int else None
+    return found if type(found) is int and 0 < found < 2**63 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,8 @@ def write(tenant_id: uuid.UUID, delivery: Delivery) -> Written | None:
     """
     with tenants.write(tenant_id) as transaction:
         if webhook_deliveries.is_repeat(transaction, webhook_id=delivery.webhook_id, body_digest=delivery.body_digest):
-            return None
+            # Nothing marks that the shop is to be asked, so a delivery that comes again after a crash asks again.
+            return Written(DeliveryStatus.RECORDED, "", asks_shop=True) if delivery.topic in ASKING else None
         written = _apply(transaction, delivery)
         transaction.session.add(
             WebhookDelivery(
@@ -160,11 +163,10 @@ def _carry_out(write: Write, event: events.Event, origin: Origin) -> Written:  #
                 DeliveryStatus.WRITTEN, f"customer {deleted_id} merged into {kept_id}", (Fetch("customers", kept_id),)
             )
         case events.ShopUpdated(info):
-            store_shop(write, info)
-            return Written(DeliveryStatus.WRITTEN, "the shop's currency, time zone and plan")
-        case events.ScopesUpdated(_, current):
-            write.tenant.scopes = sorted(current)
-            return Written(DeliveryStatus.WRITTEN, "the token's scopes")
+            status = DeliveryStatus.WRITTEN if store_shop(write, info) else DeliveryStatus.SUPERSEDED
+            return Written(status, f"the shop's currency, time zone and plan {status}")
+        case events.ScopesUpdated():
+            return Written(DeliveryStatus.RECORDED, "the token's scopes changed: Shopify is asked", asks_shop=True)
         case events.AppUninstalled():
             return Written(
                 DeliveryStatus.RECORDED, "the app was uninstalled, it says: Shopify is asked", asks_shop=True

@@ -7,17 +7,18 @@ from typing import Any
 
 import dramatiq
 
-from models import refetches, tenants
+from models import orders, refetches, tenants
 from models.columns import now
 from models.database import OUTAGES, transaction
 from models.event_log import Level, record
 from models.refetches import Refetch
-from models.tenants import Tenant, TenantInactive, TenantStatus
+from models.tenants import Tenant, TenantInactive, TenantStatus, Write
 from models.versions import Origin
 from shopify.client import Node
 from shopify.errors import AccessDenied, QueryRefused
 from shopify.resource import Resource
 from shopify.resources import RESOURCES
+from shopify.resources.orders import ALL_ORDERS
 from shopify.row import RowRejected
 from tasks import shops
 from tasks.shops import CredentialsRefused, Postponed
@@ -25,6 +26,8 @@ from tasks.store import Fetch, bury, quarantine_rejected, store
 
 #: Shopify's reads may lag behind its webhooks: what it does not know of counts as gone only after this time.
 GONE_AFTER = timedelta(seconds=60)
+#: Without ``read_all_orders`` orders are hidden after 60 days; one of them for the clock.
+VISIBLE_DAYS = timedelta(days=59)
 #: Until a fetch whose retries are used up is tried again: somebody may have mended what failed.
 REST = timedelta(hours=1)
 #: Seconds between two looks for something that may only be late.
@@ -99,15 +102,27 @@ def _fetch(tenant: Tenant, resource: Resource, mark: Refetch) -> None:
 def _write(tenant_id: uuid.UUID, resource: Resource, shopify_id: int, found: Node) -> tuple[Fetch, ...]:
     origin = Origin(read_at=found.read_at)
     with tenants.write(tenant_id) as write:
-        refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
         if found.node is None:
+            refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
+            if _is_out_of_sight(write, resource, shopify_id):
+                record(write, Level.WARNING, "fetch", f"{resource.name} {shopify_id}: the token may not see it")
+                return ()
             return bury(write, resource.name, shopify_id, triggered_at=found.read_at)
         try:
             row = resource.from_node(found.node)
         except RowRejected as refusal:
+            refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
             quarantine_rejected(write, refusal, source="fetch", origin=origin)
             return ()
         return store(write, resource.name, [row], origin, source="fetch").fetches
+
+
+def _is_out_of_sight(write: Write, resource: Resource, shopify_id: int) -> bool:
+    """Whether Shopify's not showing it proves nothing: an order beyond the days that the token may see."""
+    if resource.name != "orders" or ALL_ORDERS in write.tenant.scopes:
+        return False
+    created_at = orders.created_at(write, shopify_id)
+    return created_at is None or created_at < now() - VISIBLE_DAYS
 
 
 def _give_up(tenant: Tenant, mark: Refetch, reason: str) -> None:

@@ -32,7 +32,7 @@ AnswerT = TypeVar("AnswerT")
 logger = logging.getLogger(__name__)
 
 #: Seconds that a worker's thread may sleep for a budget; for more it gives the thread back.
-LONGEST_SLEEP = 1.0
+LONGEST_SLEEP = 0.2
 #: Points kept back from syncs, so that a webhook's refetch never waits behind them.
 RESERVE = 100
 #: Seconds between two tries to reach a shop: half of the time that it has been away, within these bounds.
@@ -89,7 +89,9 @@ def ask(
     except ShopifyError as error:
         budget.settle(cost, None)
         if isinstance(error, ShopUnavailable):
-            raise _away(tenant, error) from error
+            postponed = _away(tenant, error)
+            budget.penalize(postponed.seconds)  # nobody else needs to wait for the same silence
+            raise postponed from error
         if isinstance(error, Unauthorized):
             tenants.set_reachability(tenant.id, unauthorized=True)
             raise CredentialsRefused from error
@@ -106,7 +108,7 @@ def _take(budget: Budget, cost: int, *, reserve: int) -> None:
         time.sleep(wait)
         wait = budget.take(cost, reserve=reserve)
     if wait > 0:
-        raise Postponed(wait, "the shop's budget is used up")
+        raise Postponed(wait, "the shop's budget is used up, or it was away a moment ago")
 
 
 def _away(tenant: Tenant, error: ShopUnavailable) -> Postponed:

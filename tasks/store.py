@@ -1,7 +1,7 @@
 """Writing what Shopify sent: rows that win, children, marks to fetch again, and quarantine for what cannot be stored."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -42,21 +42,18 @@ def store(
     origin: Origin,
     *,
     source: str,
-    rejected: Iterable[RowRejected] = (),
 ) -> Stored:
     """Write rows of one resource within the caller's transaction. What cannot be stored costs itself alone."""
-    refused = sum(quarantine_rejected(write, refusal, source=source, origin=origin) for refusal in rejected)
     versioned = [row for row in rows if row.updated_at is not None]
     outcome = _upsert(write, resource, versioned, origin, source=source)
     if resource == "orders" and outcome.stored:
         customers.repoint_orders(write.session, write.tenant.id, sorted(outcome.stored))
     quarantine.resolve(write, resource, outcome.stored)
     if origin.read_at is not None:
-        refetches.clear(write, resource, [row.shopify_id for row in versioned], read_at=origin.read_at)
+        # A read that lost to something newer lagged behind it, and says nothing of what was to be fetched.
+        refetches.clear(write, resource, outcome.stored, read_at=origin.read_at)
     fetched = origin.read_at is not None and origin.run_id is None
-    return Stored(
-        outcome.stored, _fetches(write, resource, [] if fetched else rows, outcome), outcome.new_to_run + refused
-    )
+    return Stored(outcome.stored, _fetches(write, resource, [] if fetched else rows, outcome), outcome.new_to_run)
 
 
 def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome) -> tuple[Fetch, ...]:

@@ -22,6 +22,8 @@ from tasks.sync_steps import Position
 
 #: Milliseconds between two looks at a paused shop's run.
 PAUSED_RETRY = 60_000
+#: Milliseconds of one step, less than a run may be silent: a request takes 27 s at most, a page's transaction one.
+TIME_LIMIT = 100_000
 #: A run ends when its shop could not be reached for so long; otherwise it would block the next for ever.
 LONGEST_WAIT = timedelta(hours=24)
 #: What ends a run: asking again does not help.
@@ -57,7 +59,9 @@ def begin(
     queue_name="sync",
     infrastructure_errors=OUTAGES,
     max_retries=8,
-    time_limit=180_000,
+    min_backoff=1_000,
+    max_backoff=60_000,
+    time_limit=TIME_LIMIT,
     on_retry_exhausted="fail_run",
 )
 def prepare_run(run_id: str, epoch: int) -> None:
@@ -85,7 +89,9 @@ def prepare_run(run_id: str, epoch: int) -> None:
     queue_name="sync",
     infrastructure_errors=OUTAGES,
     max_retries=8,
-    time_limit=180_000,
+    min_backoff=1_000,
+    max_backoff=60_000,
+    time_limit=TIME_LIMIT,
     on_retry_exhausted="fail_run",
 )
 def advance(run_id: str, resource: str, epoch: int, step: int) -> None:
@@ -128,6 +134,7 @@ def resume(session: Any, run: SyncRun) -> list[tuple[Any, ...]]:
     Returns the messages to send once this is committed.
     """
     run.epoch += 1
+    run.pickups += 1
     run.alive_at = now()
     if not run.is_prepared:
         return [(prepare_run, str(run.id), run.epoch)]
@@ -146,10 +153,11 @@ def _may_wait(run_id: uuid.UUID, postponed: Postponed) -> bool:
             return False
         tenant = tenants.get(session, run.tenant_id)
         away_since = tenant.unreachable_since if tenant is not None else None
-        if away_since is None or away_since > now() - LONGEST_WAIT:
+        if away_since is None or max(away_since, run.started_at) > now() - LONGEST_WAIT:
             run.alive_at = max(run.alive_at, now() + timedelta(seconds=postponed.seconds))
+            run.pickups = 0
             return True
-    _fail(run_id, str(postponed))
+    _fail(run_id, f"the shop cannot be reached since {away_since:%Y-%m-%d %H:%M} UTC")
     return False
 
 

@@ -7,7 +7,7 @@ distinct ids that it saw with an exact count of the store's. DESIGN §5.3.
 import uuid
 import zoneinfo
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from models import orders, quarantine, refetches, sync_runs, tenants, versions
@@ -22,16 +22,16 @@ from shopify import search, shop
 from shopify.client import Page, SortKey
 from shopify.resource import Resource
 from shopify.resources import RESOURCES
+from shopify.resources.orders import ALL_ORDERS
+from shopify.row import RowRejected
 from tasks import shops
 from tasks.shops import RESERVE
-from tasks.store import Fetch, store
+from tasks.store import Fetch, quarantine_rejected, store
 
 #: What was updated shortly before the run started is read again: clocks differ, and Shopify's reads lag.
 OVERLAP = timedelta(minutes=1)
 #: Waits before the counts are compared again, while a webhook or Shopify's own count may still lag behind.
 RECOUNT_DELAYS = (timedelta(seconds=2), timedelta(seconds=10), timedelta(seconds=30))
-#: Without this scope Shopify shows the orders of 60 days, and counts no others.
-ALL_ORDERS = "read_all_orders"
 #: Ids that a full run did not see and that are fetched at once; the marks of more are worked by the sweep.
 FETCHED_AT_ONCE = 100
 
@@ -75,23 +75,23 @@ def prepare(position: Position) -> list[tuple[str, int]]:
         current = sync_runs.get(write.session, run.id, for_update=True)
         if current is None or current.status != RunStatus.RUNNING or current.epoch != position.epoch:
             return []
-        _store_shop(write, info)
+        store_shop(write, info)
         current.is_prepared, current.alive_at = True, now()
         return [(each.resource, each.step) for each in sync_runs.checkpoints(write.session, [run.id])]
 
 
-def _store_shop(write: Write, info: shop.ShopInfo) -> None:
-    store_shop(write, info)
-    if info.scopes is not None:
-        write.tenant.scopes = sorted(info.scopes)
-
-
-def store_shop(write: Write, info: shop.ShopInfo) -> None:
-    """What the shop says of itself. A new time zone moves every order's day."""
+def store_shop(write: Write, info: shop.ShopInfo) -> bool:
+    """What the shop says of itself, unless something newer is known. A new time zone moves every order's day."""
     tenant = write.tenant
+    if info.scopes is not None:  # the token's, not the shop's: a webhook does not tell them
+        tenant.scopes = sorted(info.scopes)
+    if tenant.shop_updated_at is not None and (info.updated_at is None or info.updated_at < tenant.shop_updated_at):
+        return False
     if tenant.timezone != info.timezone:
         orders.rebuild_days(write, info.timezone)
     tenant.name, tenant.currency, tenant.timezone, tenant.plan = info.name, info.currency, info.timezone, info.plan
+    tenant.shop_updated_at = info.updated_at
+    return True
 
 
 def advance(position: Position, resource: str, step: int) -> Done | None:
@@ -155,10 +155,27 @@ def _write_page(work: Work, page: Page) -> Done:
         if checkpoint is None:
             return Done(work.tenant.id)
         origin = Origin(read_at=page.read_at, run_id=work.run.id)
-        stored = store(write, work.resource.name, rows, origin, source="sync", rejected=rejected)
-        checkpoint.done += stored.new_to_run
+        stored = store(write, work.resource.name, rows, origin, source="sync")
+        checkpoint.done += stored.new_to_run + _quarantine(write, work, rejected, origin)
         _move(checkpoint, page)
         return Done(work.tenant.id, checkpoint.step, fetches=stored.fetches)
+
+
+def _quarantine(write: Write, work: Work, rejected: list[RowRejected], origin: Origin) -> int:
+    """Keep what cannot be stored. Returns how many of it the run met first now, and has to account for."""
+    met = 0
+    for refusal in rejected:
+        is_counted = _is_counted(work, refusal)
+        run = origin if is_counted else replace(origin, run_id=None)
+        met += quarantine_rejected(write, refusal, source="sync", origin=run) and is_counted
+    return met
+
+
+def _is_counted(work: Work, refusal: RowRejected) -> bool:
+    """Whether the store's count holds it too: what was created since the run began is beyond a full run's scope."""
+    before = _scope(work.run, work.tenant).created_before
+    created_at = refusal.payload.get("createdAt") if isinstance(refusal.payload, dict) else None
+    return before is None or not isinstance(created_at, str) or created_at < before.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _move(checkpoint: SyncCheckpoint, page: Page) -> None:
@@ -175,7 +192,7 @@ def _current(write: Write, work: Work) -> SyncCheckpoint | None:
     run = sync_runs.get(write.session, work.run.id, for_update=True)
     if run is None or run.status != RunStatus.RUNNING or run.epoch != work.run.epoch:
         return None
-    run.alive_at = now()
+    run.alive_at, run.pickups = now(), 0
     checkpoint = sync_runs.checkpoint(write.session, work.run.id, work.resource.name, for_update=True)
     return checkpoint if checkpoint is not None and checkpoint.step == work.checkpoint.step else None
 

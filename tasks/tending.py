@@ -22,7 +22,7 @@ def tend() -> None:
     with transaction() as session:
         messages = []
         for run in sync_runs.silent(session):
-            if run.epoch >= MAX_PICKUPS:
+            if run.pickups >= MAX_PICKUPS:
                 sync_runs.finish(session, run, RunStatus.FAILED, error="it fell silent again and again")
             else:
                 messages += sync.resume(session, run)

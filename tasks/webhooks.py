@@ -9,7 +9,7 @@ from brokers.errors import MessageTooLarge
 from models.database import OUTAGES
 from models.tenants import TenantInactive, TenantStatus
 from shopify.webhooks import WebhookHeaders
-from tasks import deliveries, fetches, uninstalling
+from tasks import deliveries, fetches, standing
 from tasks.deliveries import Delivery
 
 #: Milliseconds between two looks at a paused shop: what it was sent waits, and is not lost.
@@ -45,4 +45,4 @@ def process_webhook(tenant_id: str, delivery: dict[str, Any]) -> None:
     if written is not None:
         fetches.enqueue(tenant, written.fetches)
         if written.asks_shop:
-            uninstalling.confirm_uninstall.send(tenant_id)
+            standing.ask_shop.send(tenant_id)

@@ -39,6 +39,8 @@ from shopify.scalars import (
     rest_reference,
 )
 
+#: Without this scope Shopify shows the orders of 60 days, and counts no others.
+ALL_ORDERS = "read_all_orders"
 #: Lines asked for with each order of a page: more than nearly all orders have. Those with more are fetched by id.
 PAGE_LINES = 50
 #: Refunds of an order. A plain list: it costs the same however long, but says nothing of what follows.

@@ -208,7 +208,7 @@ def test_a_run_that_falls_silent_again_and_again_ends(worker, shop):
 
     with transaction() as session:
         run = sync_runs.start(session, shop.tenant_id, resources=["orders"])
-        run.alive_at, run.epoch = now() - timedelta(hours=1), sync_runs.MAX_PICKUPS
+        run.alive_at, run.pickups = now() - timedelta(hours=1), sync_runs.MAX_PICKUPS
     tending.tend.fn()
     assert shop.run(run.id).status == RunStatus.FAILED
 

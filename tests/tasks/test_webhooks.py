@@ -217,26 +217,59 @@ def test_a_webhook_that_fits_no_message_is_fetched_instead(shop, deliver):
     equal(shop.figures, shop.expected)
 
 
+def the_shop(shop, timezone, *, updated_at):
+    return {
+        "id": 5,
+        "name": "X",
+        "myshopify_domain": shop.domain,
+        "currency": shop.truth()["currency"],
+        "iana_timezone": timezone,
+        "plan_display_name": "Plus",
+        "updated_at": updated_at.isoformat(),
+    }
+
+
 def test_the_shops_new_time_zone_moves_its_days(shop, deliver):
     shop.sync()
-    deliver(
-        shop,
-        told(
-            "shop/update",
-            {
-                "id": 5,
-                "name": "X",
-                "myshopify_domain": shop.domain,
-                "currency": shop.truth()["currency"],
-                "iana_timezone": "Pacific/Auckland",
-                "plan_display_name": "Plus",
-            },
-        ),
-    )
     before = shop.figures()["days"]
+    later = now() + timedelta(minutes=1)
+    deliver(shop, told("shop/update", the_shop(shop, "Pacific/Auckland", updated_at=later)))
     eventually(lambda: shop.tenant().timezone == "Pacific/Auckland")
     assert shop.figures()["days"] != before
     assert sum(orders for orders, _ in shop.figures()["days"].values()) == shop.expected()["countingOrders"]
+    # When what the shop said before comes again, now or for the first time
+    deliver(shop, told("shop/update", the_shop(shop, "Pacific/Kiritimati", updated_at=now() - timedelta(days=900))))
+    eventually(lambda: len(deliveries_of(shop)) == 2)
+    assert shop.tenant().timezone == "Pacific/Auckland"
+
+
+def test_old_scopes_are_not_believed_but_asked_for(shop, deliver):
+    shop.sync()
+    deliver(shop, told("app/scopes_update", {"id": 1, "previous": [], "current": ["read_orders"]}))
+    eventually(lambda: any("Shopify is asked" in event for event in shop.events()))
+    assert "read_all_orders" in shop.tenant().scopes
+
+
+def test_an_order_that_the_token_may_not_see_is_not_taken_for_gone(open_shop, deliver, monkeypatch):
+    monkeypatch.setattr("tasks.fetches.GONE_AFTER", timedelta(0))
+    shop = open_shop(scopes=["read_orders", "read_customers", "read_products"])
+    shop.sync()
+    deliver(shop, told("orders/create", an_order(1)))
+    eventually(lambda: stored_order(shop))
+    deliver(shop, told("refunds/create", {"id": 9, "order_id": 1, "refund_line_items": []}))
+    eventually(lambda: any("may not see it" in event for event in shop.events()))
+    assert stored_order(shop).counts
+
+
+def test_a_failed_delivery_leaves_nothing_of_the_shopper_in_the_log(shop, deliver, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr("tasks.deliveries.write", fail)
+    deliver(shop, told("orders/create", an_order(1, email="ada@example.com")))
+    eventually(lambda: "a defect of ours" in caplog.text)
+    assert "process_webhook" in caplog.text
+    assert "ada@example.com" not in caplog.text
 
 
 def test_a_paused_shops_webhooks_wait_and_are_not_lost(shop, deliver, monkeypatch):
@@ -298,6 +331,7 @@ def _postponed(shop, number):
 
 def test_a_new_order_that_shopify_does_not_know_of_yet_is_not_taken_for_gone(shop, deliver, monkeypatch):
     monkeypatch.setattr("tasks.fetches.LATE_RETRY", 0.2)
+    shop.sync()
     partial = an_order(77, refunds=[{"id": 1}])  # its refund says nothing of the money: it has to be fetched
     deliver(shop, told("orders/create", partial))
     eventually(lambda: stored_order(shop, 77))

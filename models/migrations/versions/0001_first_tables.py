@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("currency", sa.String(), nullable=True),
         sa.Column("timezone", sa.String(), nullable=False),
         sa.Column("plan", sa.String(), nullable=True),
+        sa.Column("shop_updated_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("scopes", sa.ARRAY(sa.Text()), nullable=False),
         sa.Column("unauthorized_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("unreachable_since", sa.DateTime(timezone=True), nullable=True),
@@ -297,6 +298,7 @@ def upgrade() -> None:
         sa.Column("alive_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("is_prepared", sa.Boolean(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("pickups", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(
             ["tenant_id"],

@@ -1,6 +1,7 @@
-"""An app that was uninstalled: the shop's work stops once Shopify itself says that our token is dead.
+"""Asking a shop what became of us: whether the app is still installed, and what our token may see.
 
-The webhook's body is the same as shop/update's and its topic is not signed, so it alone must not stop a shop.
+The webhooks that tell of it prove little: app/uninstalled has shop/update's body and an unsigned topic, and an old
+app/scopes_update looks like a new one. So the shop itself is asked, and believed.
 """
 
 import uuid
@@ -14,18 +15,23 @@ from models.tenants import TenantInactive, TenantStatus
 from shopify import shop
 from tasks import shops
 from tasks.shops import CredentialsRefused, Postponed
+from tasks.sync_steps import store_shop
 
 
 @dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8)
-def confirm_uninstall(tenant_id: str) -> None:
-    """Ask the shop, and stop its work if it no longer knows us. Safe to run twice."""
+def ask_shop(tenant_id: str) -> None:
+    """Store what the shop says, and stop its work if it no longer knows us. Safe to run twice."""
     tenant = shops.load(uuid.UUID(tenant_id))
     if tenant is None or tenant.status != TenantStatus.ACTIVE:
         return
     try:
-        shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST)
+        info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST)
+        with tenants.write(tenant.id) as write:
+            store_shop(write, info)
+    except TenantInactive:
+        return
     except Postponed as postponed:
-        confirm_uninstall.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
+        ask_shop.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
     except CredentialsRefused:
         _stop(tenant.id)
 
