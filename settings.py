@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     jetstream_replicas: Literal[1, 3, 5] = 1
 
     port: Annotated[int, Field(ge=0, le=65535)] = 4000
+    #: Processes of the web server, and threads of each.
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    web_threads: Annotated[int, Field(ge=1, le=256)] = 8
     public_url: str | None = None
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
 

@@ -47,7 +47,7 @@ class Environment:
             if self._is_current(wanted):  # another process has just done it
                 return
             wanted |= set(self._read_stamp().get("extras", []))
-            _say("Installing the Python packages into .venv (half a minute the first time)")
+            _say("Installing the Python packages into .venv (about a minute the first time)")
             self._stamp.unlink(missing_ok=True)
             if not self._is_usable():
                 self._create()

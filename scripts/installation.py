@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ class Shop:
 
 
 class Installation:
-    """The folder DATA_DIR. Everything in it is readable for its owner only."""
+    """The folder DATA_DIR. What is secret in it is readable for its owner only."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
@@ -83,6 +84,11 @@ class Installation:
             _write(path, known)
         return known
 
+    def keep_environment(self, environment: Mapping[str, str]) -> None:
+        """Write down the settings as a shell reads them, for the operator's command line."""
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items())]
+        _replace(self.directory / "environment", "".join(lines))
+
     @property
     def _state(self) -> Path:
         return self.directory / "running.json"
@@ -102,10 +108,14 @@ def _read(path: Path) -> Any:
 
 
 def _write(path: Path, value: object) -> None:
+    _replace(path, json.dumps(value, indent=1))
+
+
+def _replace(path: Path, text: str) -> None:
     """Replace the file in one step: whoever reads it, even after a crash, finds the old or the new."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(value, file, indent=1)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

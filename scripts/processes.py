@@ -51,6 +51,7 @@ class Child:
         self.log_path = log_path
         self._command, self._env, self._cwd = command, env, cwd
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_began = 0
 
     @property
     def pid(self) -> int:
@@ -71,6 +72,7 @@ class Child:
             return
         self.kill()  # of the whole group: what a killed process had forked works on without it
         with open_log(self.log_path) as log:
+            self._log_began = self.log_path.stat().st_size
             self._process = spawn(self._command, log=log, death_signal=signal.SIGTERM, env=self._env, cwd=self._cwd)
 
     def stop(self, timeout: float) -> None:
@@ -90,7 +92,9 @@ class Child:
             self._process.wait()
 
     def last_words(self, lines: int = 5) -> str:
-        return "\n".join(self.log_path.read_text(errors="replace").strip().splitlines()[-lines:])
+        """The last lines that it logged since its latest start: earlier ones tell of earlier troubles."""
+        said = self.log_path.read_bytes()[self._log_began :].decode(errors="replace")
+        return "\n".join(said.strip().splitlines()[-lines:])
 
 
 class Supervisor:

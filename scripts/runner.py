@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace, installation: Installation) -> int:
             display.start()
         run.keep_running()
     except StopRequested:
-        print("Stopping", flush=True)
+        print("Stopping, which takes some seconds; Ctrl-C again kills", flush=True)
     except (ServiceError, StartFailed, SettingsError, ApiError) as error:
         print(error, file=sys.stdout if options.background else sys.stderr, flush=True)
         return 1

@@ -26,7 +26,7 @@ from scripts.onboarding import onboard, store_shops
 from scripts.processes import MARK, Child, StartFailed, Supervisor, end_leftovers, procfile, shell, with_our_programs
 from scripts.progress import ProgressDisplay
 from scripts.services import EmbeddedNats, EmbeddedPostgres
-from settings import load
+from settings import Settings, load
 
 #: Seconds that the release command, and each process after it, may take until it has done or answers.
 START_TIMEOUT = 120.0
@@ -74,6 +74,7 @@ class Run:
             self._supervisor.start(service)
         if not self._options.no_demo:
             self._start_store()  # it reads its shops while the tables are brought up to date
+        self._keep_environment()
         self._release()
         self._say("Starting the web process and a worker")
         web = self._start_program("web")
@@ -151,6 +152,10 @@ class Run:
         self._env["GUNICORN_CMD_ARGS"] = (
             f"{self._env.get('GUNICORN_CMD_ARGS', '')} --bind 127.0.0.1:{self._port}".strip()
         )
+
+    def _keep_environment(self) -> None:
+        names = [name.upper() for name in Settings.model_fields]
+        self._installation.keep_environment({name: self._env[name] for name in names if name in self._env})
 
     def _install_chart_library(self) -> None:
         problem = charts.install(ROOT)

@@ -146,15 +146,16 @@ def _carry_out(write: Write, event: events.Event, origin: Origin) -> Written:  #
         case events.Upsert(resource, row):
             stored = store(write, resource, [row], origin, source="webhook")
             status = DeliveryStatus.WRITTEN if stored.written else DeliveryStatus.SUPERSEDED
-            fetched = ", to be fetched" if stored.fetches else ""
-            return Written(status, f"{resource} {_name(row)} {status}{fetched}", stored.fetches)
+            outcome = "written" if stored.written else "known in a newer version"
+            fetched = ", will be fetched" if stored.fetches else ""
+            return Written(status, f"{_one(resource)} {_name(row)} {outcome}{fetched}", stored.fetches)
         case events.Delete(resource, shopify_id):
             fetches = bury(write, resource, shopify_id, triggered_at=origin.triggered_at)
-            return Written(DeliveryStatus.WRITTEN, f"{resource} {shopify_id} deleted", fetches)
+            return Written(DeliveryStatus.WRITTEN, f"{_one(resource)} {shopify_id} deleted", fetches)
         case events.Fetch(resource, shopify_id, reason):
             refetches.mark(write, resource, [shopify_id], reason)
             return Written(
-                DeliveryStatus.WRITTEN, f"{resource} {shopify_id} to be fetched", (Fetch(resource, shopify_id),)
+                DeliveryStatus.WRITTEN, f"{_one(resource)} {shopify_id} will be fetched", (Fetch(resource, shopify_id),)
             )
         case events.Merge(kept_id, deleted_id):
             customers.merge(write, kept_id=kept_id, deleted_id=deleted_id)
@@ -175,6 +176,10 @@ def _carry_out(write: Write, event: events.Event, origin: Origin) -> Written:  #
             return Written(DeliveryStatus.RECORDED, "recorded")
 
 
+def _one(resource: str) -> str:
+    return RESOURCES[resource].gid_kind.lower()
+
+
 def _name(row: Row) -> object:
     """What the shop's owner calls it: an order's number, a product's title."""
     return row.columns.get("name") or row.columns.get("title") or row.shopify_id
@@ -185,7 +190,9 @@ def _too_large(write: Write, delivery: Delivery, origin: Origin) -> Written:
         if delivery.topic in resource.topics and delivery.shopify_id is not None:
             refetches.mark(write, resource.name, [delivery.shopify_id], "its webhook was too large to travel")
             fetch = Fetch(resource.name, delivery.shopify_id)
-            return Written(DeliveryStatus.WRITTEN, f"{resource.name} {delivery.shopify_id} to be fetched", (fetch,))
+            return Written(
+                DeliveryStatus.WRITTEN, f"{_one(resource.name)} {delivery.shopify_id} will be fetched", (fetch,)
+            )
     refusal = RowRejected(delivery.topic, None, "the body is too large for NATS and tells of nothing to fetch", None)
     quarantine_rejected(write, refusal, source=f"webhook {delivery.topic}", origin=origin)
     return Written(DeliveryStatus.QUARANTINED, refusal.reason)

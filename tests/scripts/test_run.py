@@ -122,7 +122,7 @@ def installation(tmp_path_factory):
     installation.start()
     yield installation
     assert installation.run("stop").returncode == 0
-    assert not any(_is_alive(pid) for pid in installation.told["pids"].values())
+    eventually(lambda: not [name for name, pid in installation.told["pids"].items() if _is_alive(pid)], timeout=5)
 
 
 def test_a_second_start_tells_of_the_one_that_runs(installation):

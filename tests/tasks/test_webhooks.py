@@ -134,7 +134,7 @@ def test_two_versions_of_one_instant_are_settled_by_asking_the_store(shop, deliv
     deliver(shop, sent[1])
     eventually(lambda: stored_order(shop, int(known)).note == "last")
     deliver(shop, sent[0])
-    eventually(lambda: any("superseded, to be fetched" in event for event in shop.events()))
+    eventually(lambda: any("newer version, will be fetched" in event for event in shop.events()))
     eventually(lambda: stored_order(shop, int(known)).triggered_at is None)  # a read wrote it
     assert stored_order(shop, int(known)).note == "last"
 
@@ -144,7 +144,7 @@ def test_a_delivery_that_comes_again_is_counted_and_not_repeated(shop, deliver):
     deliver(shop, delivery, delivery, delivery)
     eventually(lambda: [each.repeats for each in deliveries_of(shop)] == [2])
     assert stored_order(shop).counts
-    assert sum("orders #1 written" in event for event in shop.events()) == 1
+    assert sum("order #1 written" in event for event in shop.events()) == 1
 
 
 def test_another_body_under_a_known_webhook_id_is_not_taken_for_a_repeat(shop, deliver):
