@@ -95,7 +95,7 @@ def _described(session: Session, runs: Sequence[SyncRun]) -> list[schemas.SyncRu
 def _run(run: SyncRun, checkpoints: Iterable[SyncCheckpoint]) -> schemas.SyncRun:
     progress = [
         schemas.ResourceProgress(
-            resource=each.resource, status=each.status, done=each.done, total=each.total, reason=each.reason
+            resource=each.resource, status=each.status, done=each.done, total=_total(each), reason=each.reason
         )
         for each in checkpoints
     ]
@@ -110,6 +110,11 @@ def _run(run: SyncRun, checkpoints: Iterable[SyncCheckpoint]) -> schemas.SyncRun
         error=run.error,
         resources=progress,
     )
+
+
+def _total(checkpoint: SyncCheckpoint) -> int | None:
+    """The store's count as the run began; what came since is read too, and never more than all."""
+    return None if checkpoint.total is None else max(checkpoint.total, checkpoint.done)
 
 
 def _line(event: event_log.Event) -> schemas.LogLine:
