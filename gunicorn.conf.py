@@ -6,6 +6,7 @@ Other values come from the environment: ``WEB_CONCURRENCY`` processes (1), ``WEB
 
 import os
 import sys
+from typing import Any
 
 from settings import SettingsError, load
 
@@ -29,3 +30,9 @@ keepalive = 75
 control_socket_disable = True
 # Heartbeat files in memory: a slow disk must not look like a hung worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112
+
+
+def post_worker_init(worker: Any) -> None:
+    from app import connections  # noqa: PLC0415  in the worker: the master has no use for the application
+
+    worker.handle = connections.watch(worker.handle)

@@ -1,29 +1,70 @@
 """Request bodies: requests that change state take JSON only, small and well-formed, before anything looks at them."""
 
-from typing import Any
+import math
+import time
+from typing import Any, BinaryIO
 
 from flask import Request, request
-from werkzeug.exceptions import RequestEntityTooLarge, UnsupportedMediaType
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
+from app import connections
 from app.problems import Refusal
 
 #: Bytes of a request's body, but for webhooks: the largest thing that anybody has to tell us is a handful of secrets.
 MAX_BODY = 64 * 1024
+#: Bytes per second that a body has to arrive with, beyond the patience that every request gets.
+SLOWEST = 100_000
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def read_body(most: int) -> bytes:
     """The body, of ``most`` bytes at most. Raises RequestEntityTooLarge, without reading much further.
 
+    Raises Refusal: 408 for one that does not arrive in time, 400 for one that is malformed; the connection ends then.
+
     Werkzeug cuts a body without a length at its limit and says nothing, so its limit is one byte beyond ours.
     """
     if (request.content_length or 0) > most:
         raise RequestEntityTooLarge
     request.max_content_length = most + 1
-    body = request.get_data()
+    arrival = connections.current()
+    body = request.get_data() if arrival is None else _arriving(arrival)
     if len(body) > most:
         raise RequestEntityTooLarge
+    if arrival is not None:
+        arrival.due = math.inf
     return body
+
+
+class Paced:
+    """A body's stream that puts off the end of patience by what has arrived, not by what was announced."""
+
+    def __init__(self, stream: BinaryIO, arrival: connections.Arrival) -> None:
+        self._stream = stream
+        self._arrival = arrival
+        arrival.due = time.monotonic() + connections.PATIENCE
+
+    def read(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self._arrival.due += len(piece) / SLOWEST
+        return piece
+
+
+def _arriving(arrival: connections.Arrival) -> bytes:
+    request.environ["wsgi.input"] = Paced(request.environ["wsgi.input"], arrival)
+    refusal = Refusal(400, "the body is malformed: its chunks cannot be told apart, or it ends early")
+    try:
+        body = request.get_data()
+    except (ParseException, BadRequest):  # the latter is Werkzeug's for a connection that ended
+        if not arrival.is_cut:
+            arrival.close()
+            raise refusal from None
+    else:
+        if not arrival.is_cut:
+            return body
+    arrival.close()
+    raise Refusal(408, "the body did not arrive in time")
 
 
 class JsonRequest(Request):

@@ -50,7 +50,7 @@ blueprint = APIBlueprint("webhooks", __name__)
 
 @blueprint.post(
     "/api/webhooks",
-    responses={200: schemas.WebhookStored, **documented(400, 401, 413, 503)},
+    responses={200: schemas.WebhookStored, **documented(400, 401, 408, 413, 503)},
     openapi_extensions=_OPENAPI,
     security=[],
 )
@@ -72,6 +72,9 @@ def _counted() -> Iterator[_Outcome]:
         yield outcome
     except Rejected as rejected:
         outcome.value = rejected.outcome
+        raise
+    except Refusal:
+        outcome.value = "bad_body"
         raise
     except RequestEntityTooLarge:
         outcome.value = "too_large"

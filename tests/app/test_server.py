@@ -1,7 +1,9 @@
 """The web process as it is deployed, gunicorn and all, with a Postgres and a NATS of its own to be taken away from it."""
 
+import contextlib
 import http.client
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -67,6 +69,10 @@ class Server:
             assert time.monotonic() - started < seconds, self.log.read_text()
             time.sleep(0.05)
         return time.monotonic() - started
+
+    def connect(self) -> socket.socket:
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        return socket.create_connection((host, int(port)), timeout=25)
 
     def onboard(self, name: str) -> str:
         body = {"shopDomain": f"{name}.myshopify.com", "accessToken": "shpat_x", "sync": False}
@@ -191,6 +197,81 @@ def test_a_webhook_that_turns_out_too_large_is_refused_without_reading_on(server
 def test_a_client_that_sends_it_all_is_told_that_it_is_too_large(server):
     body = b"x" * (MAX_BODY + 1)
     assert server.deliver("x.myshopify.com", body).status_code == 413
+
+
+BODY_BEGUN = b"POST /api/webhooks HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n"
+CHUNKS_BEGUN = BODY_BEGUN.replace(b"Content-Length: 2000", b"Transfer-Encoding: chunked")
+SIGNED = "".join(f"{name}: {value}\r\n" for name, value in headers("x.myshopify.com", b"").items()).encode()
+
+
+#: Requests that have begun, and how their answers do.
+UNFINISHED = {
+    "a webhook": (BODY_BEGUN + SIGNED + b"\r\n{", b"HTTP/1.1 408 "),
+    "chunks": (CHUNKS_BEGUN + SIGNED + b"\r\n", b"HTTP/1.1 408 "),
+    "a JSON body": (
+        BODY_BEGUN.replace(b"webhooks", b"sync") + b"Content-Type: application/json\r\n\r\n{",
+        b"HTTP/1.1 408 ",
+    ),
+    "a body that its route does not read": (BODY_BEGUN + b"\r\n{", b"HTTP/1.1 401 "),
+    "a head": (BODY_BEGUN, b""),
+}
+
+
+def test_strangers_who_do_not_finish_their_requests_stop_nobody(server):
+    # Given more strangers than threads, each with a request that has begun
+    strangers = [(server.connect(), what) for what in UNFINISHED for _ in range(2)]
+    for each, what in strangers:
+        each.sendall(UNFINISHED[what][0])
+    # When half of them fall silent, and the others send a byte now and then
+    for _ in range(8):
+        time.sleep(1)
+        for each, _what in strangers[::2]:
+            with contextlib.suppress(OSError):  # its connection is closed
+                each.sendall(b"1")
+    # Then the process serves others soon
+    assert server.wait_until(lambda: server.get("/healthz") == 200, seconds=15) < 10
+    # And every stranger is told, and sent away
+    for each, what in strangers:
+        answer = received(each)
+        assert answer.startswith(UNFINISHED[what][1]), what
+        if answer.startswith(b"HTTP/1.1 408"):
+            assert b"application/problem+json" in answer
+            assert b"Connection: close" in answer
+
+
+def received(connection: socket.socket) -> bytes:
+    """What arrives until the connection ends."""
+    pieces = []
+    with connection, contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("chunks", [b"ZZ\r\n{}\r\n", b"-2\r\n{}\r\n0\r\n\r\n", b"2\r\n{}XX"], ids=str)
+def test_malformed_chunks_are_the_senders_fault(server, chunks):
+    stranger = server.connect()
+    stranger.sendall(CHUNKS_BEGUN + SIGNED + b"\r\n" + chunks)
+    answer = received(stranger)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer
+    assert b"Connection: close" in answer
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_body_that_keeps_coming_may_take_its_time(server):
+    # Given 3 MB at half a megabyte a second after the half of what a silent one would be granted
+    domain = server.onboard("slow-but-coming")
+    body = b'{"id":1,"note":"' + b"x" * 3_000_000 + b'"}'
+
+    def pieces():
+        time.sleep(5)
+        for at in range(0, len(body), 250_000):
+            yield body[at : at + 250_000]
+            time.sleep(0.6)
+
+    sent = requests.post(f"{server.url}/api/webhooks", data=pieces(), headers=headers(domain, body), timeout=40)
+    assert sent.status_code == 200
 
 
 def test_no_token_reaches_the_log(server):
