@@ -14,6 +14,13 @@ from settings import Settings
 PREFLIGHT_MAX_AGE = 600
 
 
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # no browser sends such a one
+        return None
+
+
 def register(app: Flask, settings: Settings) -> None:
     own = {settings.public_url} if settings.public_url else set()
 
@@ -28,7 +35,7 @@ def register(app: Flask, settings: Settings) -> None:
         if site in {"same-origin", "none"}:  # no page can forge it
             return
         origin = request.headers.get("Origin")
-        if site is not None or (origin is not None and origin not in own and urlsplit(origin).netloc != request.host):
+        if site is not None or (origin is not None and origin not in own and _host(origin) != request.host):
             raise Refusal(403, "requests that change something are taken from our own page only")
 
     app.before_request(refuse_other_pages)
