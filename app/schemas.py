@@ -69,6 +69,8 @@ def _known_resources(names: list[str]) -> list[str]:
 
 Time = Annotated[datetime, PlainSerializer(lambda time: time.astimezone(UTC).isoformat().replace("+00:00", "Z"))]
 Day = Annotated[date, BeforeValidator(_day)]
+#: A day from which moments can be reckoned in any time zone; no shop's history reaches beyond.
+DayOfHistory = Annotated[Day, Field(ge=date(1970, 1, 1), le=date(2200, 1, 1))]
 Secret = Annotated[SecretStr, AfterValidator(_is_header_text)]
 ShopDomain = Annotated[str, BeforeValidator(shop_domain)]
 Money = Annotated[str, Field(examples=["2500315.63"], description="A decimal number; never rounded.")]
@@ -298,8 +300,8 @@ class NewSync(Body):
 
     resources: ResourceNames | None = None
     mode: Literal["auto", "pages", "bulk"] = "auto"
-    since: Day | None = None
-    until: Day | None = None
+    since: DayOfHistory | None = None
+    until: DayOfHistory | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
