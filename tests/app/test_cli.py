@@ -17,19 +17,44 @@ def run(app):
     return lambda *arguments, **options: runner.invoke(args=arguments, **options)
 
 
-def test_upgrade_can_be_repeated_and_onboards_the_first_tenant_once(run, new_domain, monkeypatch):
+@pytest.fixture
+def domain(new_domain, monkeypatch):
+    """The SHOP_DOMAIN of the environment."""
     import settings  # noqa: PLC0415
 
     domain = new_domain()
-    environment = {"SHOP_DOMAIN": domain, "SHOPIFY_ACCESS_TOKEN": "shpat_x"}
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    settings.load.cache_clear()
-    try:
-        first, second = run("db", "upgrade"), run("db", "upgrade")
-    finally:
-        monkeypatch.undo()
+    with monkeypatch.context() as environment:
+        environment.setenv("SHOP_DOMAIN", domain)
+        environment.setenv("SHOPIFY_ACCESS_TOKEN", "shpat_x")
         settings.load.cache_clear()
+        yield domain
+    settings.load.cache_clear()
+
+
+def test_upgrade_begins_the_first_tenants_sync_when_a_former_release_could_not(run, domain, monkeypatch):
+    import tasks.sync  # noqa: PLC0415
+    from brokers.errors import BrokerUnavailable  # noqa: PLC0415
+
+    def away(*_):
+        raise BrokerUnavailable("NATS is away")
+
+    # Given a release that lost NATS once the tenant was there
+    with monkeypatch.context() as outage:
+        outage.setattr(tasks.sync.prepare_run, "send", away)
+        assert run("db", "upgrade").exit_code == 1
+    assert "never" in line_of(run, domain)
+    # When the next one has it
+    assert run("db", "upgrade").exit_code == 0
+    # Then the history is synced
+    assert "synced: running" in line_of(run, domain)
+
+
+def line_of(run, domain):
+    return next(line for line in run("tenants", "list").output.splitlines() if line.startswith(domain))
+
+
+def test_upgrade_can_be_repeated_and_onboards_the_first_tenant_once(run, domain):
+    first, second = run("db", "upgrade"), run("db", "upgrade")
     assert (first.exit_code, second.exit_code) == (0, 0), first.output
     assert f"{domain} is a tenant now" in first.output
     assert domain not in second.output
