@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from brokers.errors import BrokerUnavailable
 from models import tenants
 from models.columns import now
 from models.database import transaction
@@ -162,6 +163,34 @@ def test_replaced_credentials_are_tried_again_and_bring_an_uninstalled_shop_back
     assert answer.json["status"] == "active"
     stored = in_database(shop.id)
     assert (stored.access_token, stored.client_id, stored.client_secret.get_secret_value()) == (None, "id", "secret")
+
+
+def test_a_shop_that_comes_back_is_synced_for_what_it_missed(admin, client, shop):
+    set_columns(shop.id, status=TenantStatus.UNINSTALLED)
+    answer = admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_new"})
+    assert answer.json["lastSyncStatus"] == "running"
+    # And a sync that is running is no obstacle
+    set_columns(shop.id, status=TenantStatus.UNINSTALLED)
+    assert admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_newest"}).status_code == 200
+    assert len(client.get("/api/sync-status", headers=shop.headers).json["runs"]) == 1
+
+
+def test_a_shop_comes_back_while_the_broker_is_away(admin, shop, monkeypatch, caplog):
+    import tasks.sync  # noqa: PLC0415
+
+    def away(*_, **__):
+        raise BrokerUnavailable("NATS is away")
+
+    monkeypatch.setattr(tasks.sync, "begin", away)
+    set_columns(shop.id, status=TenantStatus.UNINSTALLED)
+    answer = admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_new"})
+    assert (answer.status_code, answer.json["status"]) == (200, "active")
+    assert f"{shop.domain} is back, but no sync" in caplog.text
+
+
+def test_new_credentials_of_an_active_shop_begin_no_sync(admin, shop):
+    answer = admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_new"})
+    assert answer.json["lastSyncStatus"] is None
 
 
 def test_a_shop_is_paused_and_resumed(admin, shop):
