@@ -18,8 +18,8 @@ except SettingsError as error:
 
 bind = f"0.0.0.0:{_settings.port}"
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
-threads = int(os.environ.get("WEB_THREADS") or 8)
+workers = _settings.web_concurrency
+threads = _settings.web_threads
 #: Seconds that requests under way get after SIGTERM; platforms kill after 30, and we promise 25.
 graceful_timeout = 20
 #: Seconds after which the master takes a worker process for hung.
