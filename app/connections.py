@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-#: Seconds in which a request's head has to arrive, and a body that its route does not read.
-PATIENCE = 10.0
+#: Seconds in which a request's head has to arrive, and a body that its route does not read: Shopify gives up after as many.
+PATIENCE = 5.0
 #: Seconds between two looks at the clock.
 INTERVAL = 0.5
 

@@ -3,10 +3,10 @@
 import uuid
 
 from sqlalchemy import text
-from sqlmodel import col, select
 
+from models import tenants
 from models.database import transaction
-from models.tenants import Tenant, TenantStatus
+from models.tenants import TenantStatus
 
 #: Rows of one transaction: short enough to be stopped at any time.
 BATCH = 5_000
@@ -37,9 +37,10 @@ delete from {table} where ctid = any(array(select ctid from {table} where tenant
 def erase_batch(tenant_id: uuid.UUID) -> bool:
     """Erase up to BATCH rows of a tenant that is being erased. Whether nothing is left to do: it is gone, or another does it."""
     with transaction() as session:
-        tenant = session.exec(
-            select(Tenant).where(col(Tenant.id) == tenant_id).with_for_update(skip_locked=True)
-        ).one_or_none()
+        alone = session.execute(
+            text("select pg_try_advisory_xact_lock(hashtextextended(:id, 1))"), {"id": str(tenant_id)}
+        ).scalar_one()
+        tenant = tenants.get(session, tenant_id, for_update=True) if alone else None
         if tenant is None:
             return True
         if tenant.status != TenantStatus.ERASING:

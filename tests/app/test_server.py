@@ -223,7 +223,7 @@ def test_strangers_who_do_not_finish_their_requests_stop_nobody(server):
     for each, what in strangers:
         each.sendall(UNFINISHED[what][0])
     # When half of them fall silent, and the others send a byte now and then
-    for _ in range(8):
+    for _ in range(4):
         time.sleep(1)
         for each, _what in strangers[::2]:
             with contextlib.suppress(OSError):  # its connection is closed
@@ -260,12 +260,12 @@ def test_malformed_chunks_are_the_senders_fault(server, chunks):
 
 
 def test_a_body_that_keeps_coming_may_take_its_time(server):
-    # Given 3 MB at half a megabyte a second after the half of what a silent one would be granted
+    # Given 2 MB at half a megabyte a second after the half of what a silent one would be granted
     domain = server.onboard("slow-but-coming")
-    body = b'{"id":1,"note":"' + b"x" * 3_000_000 + b'"}'
+    body = b'{"id":1,"note":"' + b"x" * 2_000_000 + b'"}'
 
     def pieces():
-        time.sleep(5)
+        time.sleep(2.5)
         for at in range(0, len(body), 250_000):
             yield body[at : at + 250_000]
             time.sleep(0.6)

@@ -320,7 +320,7 @@ def test_workers_killed_in_the_middle_of_a_sync_change_nothing(open_shop):
     from tasks import broker, sync  # noqa: PLC0415
 
     broker.ensure_streams()
-    shop = open_shop(orders=2500, customers=400)
+    shop = open_shop(orders=1500, customers=200)
     shop.configure(faults={"slow": {"every": 3, "seconds": 0.2}})
     run_id = sync.begin(shop.tenant_id)
 
@@ -330,7 +330,7 @@ def test_workers_killed_in_the_middle_of_a_sync_change_nothing(open_shop):
             return checkpoint.done if checkpoint.status == RunStatus.RUNNING else 10**9
 
     # Given workers that are killed while they read
-    for threshold in (250, 1000, 1750):
+    for threshold in (250, 1000):
         process = _start_worker()
         try:
             eventually(lambda threshold=threshold: read() >= threshold, timeout=60)
