@@ -2,14 +2,13 @@
 
 import json
 import logging
-import os
-import signal
 import subprocess
 import sysconfig
 import time
 from pathlib import Path
 
 import dramatiq
+import psutil
 import pytest
 
 from brokers import BrokerUnavailable, JetStreamBroker, ServerTooOld, StorageFull
@@ -175,14 +174,16 @@ def test_a_server_that_hangs_is_noticed_in_time_and_used_again(own_nats: Embedde
     broker.declare_queue("default")
     message = dramatiq.Message("default", "act", (), {}, {})
     broker.enqueue(message)
-    os.kill(own_nats.pid, signal.SIGSTOP)
+    server = psutil.Process(own_nats.pid)
+    server.suspend()
     try:
+        wait_until(lambda: server.status() == psutil.STATUS_STOPPED)
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable):
             broker.enqueue(message)
         assert time.monotonic() - began < 2.5
     finally:
-        os.kill(own_nats.pid, signal.SIGCONT)
+        server.resume()
     wait_until(lambda: _can_enqueue(broker, message), timeout=3)
 
 

@@ -1,12 +1,12 @@
 """``scripts/run`` as a person types it, without the simulated Shopify: everything starts, survives, and ends."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import random
-import signal
 import subprocess
 import time
 import uuid
@@ -162,6 +162,7 @@ def test_without_nats_webhooks_are_refused_in_time_and_taken_again_when_it_is_ba
     assert shop.deliver(an_order(1)).status_code == 200
     nats = psutil.Process(installation.pids()["nats"])
     nats.suspend()  # killed, it would be back before we could ask
+    eventually(lambda: nats.status() == psutil.STATUS_STOPPED)
     try:
         begun = time.monotonic()
         refused = shop.deliver(an_order(2))
@@ -188,13 +189,20 @@ def test_a_start_after_everything_was_killed_finds_its_data(installation):
     assert shop.deliver(an_order(1)).status_code == 200
     pids = installation.pids()
     for pid in sorted(pids.values(), key=lambda pid: pid != pids["runner"]):
-        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-            process.send_signal(signal.SIGKILL)
+        _kill_with_children(pid)
     eventually(lambda: not any(_is_alive(pid) for pid in pids.values()))
     installation.start()
     eventually(lambda: shop.stats() == (1, "10.00"))
     assert shop.deliver(an_order(2)).status_code == 200
     eventually(lambda: shop.stats() == (2, "20.00"))
+
+
+def _kill_with_children(pid):
+    with contextlib.suppress(psutil.NoSuchProcess):  # ended by the death of another
+        parent = psutil.Process(pid)
+        for process in [*parent.children(recursive=True), parent]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _is_alive(pid):
