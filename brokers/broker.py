@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from dramatiq.actor import Actor
-from dramatiq.broker import Broker
 from dramatiq.common import current_millis, q_name
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
@@ -22,14 +21,15 @@ from dramatiq.middleware import Middleware
 from . import identity
 from .api import Api
 from .connection import Connection, Options
-from .consumer import JetStreamConsumer, JetStreamMessage, Surroundings
+from .consumer import JetStreamConsumer, Surroundings
 from .cron import Cron, Crons, schedule_of
 from .dead_letters import DeadLetters
 from .errors import BrokerUnavailable, MessageTooLarge
 from .key_value import KeyValue
 from .leases import Delivery, Leases
 from .names import Names
-from .pauses import GivenBack, QueuePause, guarded
+from .pauses import QueuePause, guarded
+from .processing import ProcessingBroker
 from .publisher import Publisher
 from .servers import Servers
 from .session import NoResponders
@@ -57,7 +57,7 @@ class _Link:
     leases: Leases
 
 
-class JetStreamBroker(Broker):
+class JetStreamBroker(ProcessingBroker):
     """A broker that keeps messages, delays, dead letters and recurring messages in NATS JetStream.
 
     ``enqueue`` returns once the server has stored the message. Making a broker does no I/O; it connects on first use, in a
@@ -292,47 +292,6 @@ class JetStreamBroker(Broker):
     def queue_stats(self) -> list[QueueStats]:
         """What each declared queue holds, for metrics and operators.  Raises BrokerUnavailable."""
         return [self._streams.counts(queue_name) for queue_name in sorted(self.queues)]
-
-    # What surrounds the processing of a message
-
-    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        if signal == "process_message" and isinstance(args[0], JetStreamMessage):
-            identity.begin(args[0].processing)
-        super().emit_before(signal, *args, **kwargs)
-
-    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        if signal not in {"process_message", "skip_message"} or not isinstance(args[0], JetStreamMessage):
-            super().emit_after(signal, *args, **kwargs)
-            return
-        try:
-            if isinstance(kwargs.get("exception"), GivenBack):
-                # To the middleware it was skipped: Retries must not count it, but timers and sessions must end.
-                args[0].give_back_after = args[0].processing.pause.remaining()
-                super().emit_after("skip_message", *args)
-            else:
-                self._emit_after_actor(signal, args[0], kwargs)
-        finally:
-            identity.end()
-
-    def _emit_after_actor(self, signal: str, message: JetStreamMessage, kwargs: dict[str, Any]) -> None:
-        """Run the middleware, and see to it that no retry, next step or callback of theirs is lost (dramatiq #545)."""
-        processing = message.processing
-        processing.is_after_actor = True
-        for middleware in reversed(self.middleware):
-            try:
-                getattr(middleware, f"after_{signal}")(self, message, **kwargs)
-            except Exception as error:
-                if error is not processing.failure:
-                    self.logger.critical("Unexpected failure in after_%s of %r.", signal, middleware, exc_info=True)
-        failure = processing.failure
-        if isinstance(failure, BrokerUnavailable):
-            message.give_back_after = processing.pause.failed(failure)
-        elif failure is not None:
-            self.logger.error(
-                "Message %s becomes a dead letter, its successor cannot be enqueued: %s", message, failure
-            )
-            message.fail()
-            message.stuff_exception(failure)
 
     # Parts
 

@@ -48,7 +48,8 @@ def test_a_successor_enqueued_before_a_crash_is_not_doubled(
     nats: EmbeddedNats, broker: JetStreamBroker, start_process: Start, ran: Ran, tmp_path: Path
 ) -> None:
     marker = tmp_path / "died"
-    start_process(nats.url, "--processes", "1")
+    # One thread: with two, the successor might run and die with the process before it is acknowledged, too
+    start_process(nats.url, "--processes", "1", "--threads", "1")
     send(broker, "die_after_enqueueing_the_next", "a", str(marker))
     wait_until(marker.exists, timeout=20)
     start_process(nats.url, "--processes", "1")

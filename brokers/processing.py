@@ -1,0 +1,53 @@
+"""What surrounds the processing of a message: Dramatiq's signals before and after it, with our bookkeeping around them."""
+
+from typing import Any
+
+from dramatiq.broker import Broker
+
+from . import identity
+from .consumer import JetStreamMessage
+from .errors import BrokerUnavailable
+from .pauses import GivenBack
+
+
+class ProcessingBroker(Broker):
+    """The part of the broker that Dramatiq's worker threads call around each message."""
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        if signal == "process_message" and isinstance(args[0], JetStreamMessage):
+            identity.begin(args[0].processing)
+        super().emit_before(signal, *args, **kwargs)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        if signal not in {"process_message", "skip_message"} or not isinstance(args[0], JetStreamMessage):
+            super().emit_after(signal, *args, **kwargs)
+            return
+        try:
+            if isinstance(kwargs.get("exception"), GivenBack):
+                # To the middleware it was skipped: Retries must not count it, but timers and sessions must end.
+                args[0].give_back_after = args[0].processing.pause.remaining()
+                super().emit_after("skip_message", *args)
+            else:
+                self._emit_after_actor(signal, args[0], kwargs)
+        finally:
+            identity.end()
+
+    def _emit_after_actor(self, signal: str, message: JetStreamMessage, kwargs: dict[str, Any]) -> None:
+        """Run the middleware, and see to it that no retry, next step or callback of theirs is lost (dramatiq #545)."""
+        processing = message.processing
+        processing.is_after_actor = True
+        for middleware in reversed(self.middleware):
+            try:
+                getattr(middleware, f"after_{signal}")(self, message, **kwargs)
+            except Exception as error:
+                if error is not processing.failure:
+                    self.logger.critical("Unexpected failure in after_%s of %r.", signal, middleware, exc_info=True)
+        failure = processing.failure
+        if isinstance(failure, BrokerUnavailable):
+            message.give_back_after = processing.pause.failed(failure)
+        elif failure is not None:
+            self.logger.error(
+                "Message %s becomes a dead letter, its successor cannot be enqueued: %s", message, failure
+            )
+            message.fail()
+            message.stuff_exception(failure)
