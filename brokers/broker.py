@@ -18,7 +18,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from . import identity
+from . import headers, identity
 from .api import Api
 from .connection import Connection, Options
 from .consumer import JetStreamConsumer, Surroundings
@@ -232,6 +232,31 @@ class JetStreamBroker(ProcessingBroker):
                 processing.failure = processing.failure or error
             raise
 
+    def prepare(self, message: "Message[Any]", delay: float | None = None) -> "tuple[Message[Any], float | None]":
+        """The first half of ``enqueue``, which stores nothing: a message as middleware completed it, and its delay.
+
+        Raises QueueNotFound, or ValueError for an option that cannot be kept.
+        """
+        queue_name = self._known(message.queue_name)
+        message = message.copy(queue_name=queue_name)  # Retries passes a proxy, and goes on changing its options
+        eta = message.options.pop("eta", None)
+        if delay is None and isinstance(eta, int | float):
+            delay = eta - current_millis()
+        self.emit_before("enqueue", message, delay)
+        headers.check(message)
+        return message, delay
+
+    def enqueue_prepared(self, message: "Message[Any]", *, delay: float | None, publish_id: str) -> None:
+        """The second half of ``enqueue``: returns when the message is stored, once for each publish id."""
+        try:
+            self._store(message, publish_id, delay)
+        except MessageTooLarge:
+            if "traceback" not in message.options:
+                raise
+            del message.options["traceback"]  # Retries' note made it too large, and is the part that can be missed
+            self._store(message, publish_id, delay)
+        self.emit_after("enqueue", message, delay)
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> JetStreamConsumer:
         """Iterate over a queue's messages.  Does not wait for the server: while it is away there are no messages.
 
@@ -296,21 +321,8 @@ class JetStreamBroker(ProcessingBroker):
     # Parts
 
     def _enqueue(self, message: "Message[Any]", delay: float | None) -> "Message[Any]":
-        queue_name = self._known(message.queue_name)
-        message = message.copy(queue_name=queue_name)  # Retries passes a proxy, and goes on changing its options
-        eta = message.options.pop("eta", None)
-        if delay is None and isinstance(eta, int | float):
-            delay = eta - current_millis()
-        self.emit_before("enqueue", message, delay)
-        publish_id = identity.publish_id(message)
-        try:
-            self._store(message, publish_id, delay)
-        except MessageTooLarge:
-            if "traceback" not in message.options:
-                raise
-            del message.options["traceback"]  # Retries' note made it too large, and is the part that can be missed
-            self._store(message, publish_id, delay)
-        self.emit_after("enqueue", message, delay)
+        message, delay = self.prepare(message, delay)
+        self.enqueue_prepared(message, delay=delay, publish_id=identity.publish_id(message))
         return message
 
     def _store(self, message: "Message[Any]", publish_id: str, delay: float | None) -> None:
@@ -320,6 +332,7 @@ class JetStreamBroker(ProcessingBroker):
             schedule_subject=self._names.schedule(message.queue_name, publish_id),
             publish_id=publish_id,
             delay=delay or 0,
+            headers=headers.of(message),
         )
 
     def _bury(self, delivery: Delivery, *, error: BaseException | None, message: "Message[Any] | None") -> None:

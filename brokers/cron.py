@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from dramatiq.message import Message
 
+from . import headers
 from .api import Api, Stored
 from .connection import Connection
 from .leases import Delivery
@@ -95,14 +96,14 @@ class Crons:
                 self._store(subject, cron)
 
     def _store(self, subject: str, cron: Cron) -> None:
-        headers = {
+        schedule = {
             "Nats-Schedule": cron.schedule,
             "Nats-Schedule-Target": self._names.work(cron.message.queue_name, cron.message.actor_name),
             FINGERPRINT: cron.fingerprint,
         }
         if cron.time_zone is not None:
-            headers["Nats-Schedule-Time-Zone"] = cron.time_zone
-        self._publisher.publish(subject, cron.message.encode(), publish_id=uuid.uuid4().hex, headers=headers)
+            schedule["Nats-Schedule-Time-Zone"] = cron.time_zone
+        self._publisher.publish(subject, cron.message.encode(), publish_id=uuid.uuid4().hex, headers=schedule)
 
     def restore(self, delivery: Delivery) -> "Message[object]":
         """The message of a delivery. A tick's gets an id and a time of its own: all ticks have the same body."""
@@ -112,7 +113,7 @@ class Crons:
             message = message.copy(message_id=str(tick), message_timestamp=delivery.stored_ns // 1_000_000)
         if message.queue_name != delivery.queue:  # Dramatiq's worker looks its consumer up by this name
             message = message.copy(queue_name=delivery.queue)
-        return message
+        return headers.restored(message, delivery.headers)
 
 
 def _is_same(stored: Stored | None, cron: Cron) -> bool:

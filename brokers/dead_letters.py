@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
+from . import headers
 from .api import MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, Api, Stored
 from .errors import DeadLetterNotFound, RequestRefused
 from .leases import Delivery
@@ -71,20 +72,22 @@ class DeadLetters:
         if len(body) + RESERVE > max_payload:  # grew by what Retries notes in it
             body = delivery.body
         described = f"{type(error).__name__}: {error}" if error is not None else "rejected"
-        headers = {
+        kept = headers.of(message) if message is not None else {}
+        notes = kept | {
             ERROR: _one_line(described, ERROR_BYTES),
             DELIVERIES: str(delivery.count),
             SEQUENCE: str(delivery.sequence),
             ENQUEUED: datetime.fromtimestamp(delivery.stored_ns / 1e9, UTC).isoformat(),
         }
-        room = min(TRACEBACK_BYTES, max_payload - len(body) - ERROR_BYTES - 600)
+        taken = len(body) + sum(len(name) + len(value.encode()) + 4 for name, value in kept.items())
+        room = min(TRACEBACK_BYTES, max_payload - taken - ERROR_BYTES - 600)
         if trace := _traceback_of(error, message):
-            headers[TRACEBACK] = _one_line(trace, max(0, room), keep_end=True)
+            notes[TRACEBACK] = _one_line(trace, max(0, room), keep_end=True)
         self._publisher.publish(
             self._names.dead(delivery.queue, UNKNOWN_ACTOR if message is None else message.actor_name),
             body,
             publish_id=f"dead:{self._names.work_stream}:{delivery.sequence}:{delivery.stored_ns}",
-            headers=headers,
+            headers=notes,
             reserve=0,
         )
 
@@ -127,13 +130,14 @@ class DeadLetters:
         return self._streams.purge(self._names.dead_stream, self._names.dead_of(queue), _deadline())
 
     def _replay(self, letter: DeadLetter) -> bool:
-        body, actor = letter.body, letter.actor
+        body, actor, kept = letter.body, letter.actor, {}
         if letter.message is not None:
-            body = _fresh(letter.message).encode()
+            body, kept = _fresh(letter.message).encode(), headers.of(letter.message)
         self._publisher.publish(
             self._names.work(letter.queue, actor),
             body,
             publish_id=f"replay:{self._names.dead_stream}:{letter.sequence}:{letter.dead_at.timestamp()}",
+            headers=kept,
         )
         return self._remove(letter.sequence)
 

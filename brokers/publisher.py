@@ -35,18 +35,25 @@ class Publisher:
         self._create_streams = create_streams
 
     def publish_delayed(
-        self, body: bytes, *, work_subject: str, schedule_subject: str, publish_id: str, delay: float
+        self,
+        body: bytes,
+        *,
+        work_subject: str,
+        schedule_subject: str,
+        publish_id: str,
+        delay: float,
+        headers: Mapping[str, str],
     ) -> None:
         """Store a message that is to run in ``delay`` milliseconds, or now for 0 and less."""
         if delay <= 0:
-            self.publish(work_subject, body, publish_id=publish_id)
+            self.publish(work_subject, body, publish_id=publish_id, headers=headers)
         elif delay < SHORT_DELAY:
             due = str(time.time() * 1000 + delay)
-            self.publish(work_subject, body, publish_id=publish_id, headers={DUE: due})
+            self.publish(work_subject, body, publish_id=publish_id, headers={**headers, DUE: due})
         else:
             moment = datetime.now(UTC) + timedelta(milliseconds=delay)
-            headers = {"Nats-Schedule": at(moment), "Nats-Schedule-Target": work_subject}
-            self.publish(schedule_subject, body, publish_id=publish_id, headers=headers)
+            schedule = {"Nats-Schedule": at(moment), "Nats-Schedule-Target": work_subject}
+            self.publish(schedule_subject, body, publish_id=publish_id, headers={**headers, **schedule})
 
     def publish(
         self,
