@@ -329,7 +329,9 @@ class JetStreamBroker(ProcessingBroker):
         self._publisher.publish_delayed(
             message.encode(),
             work_subject=self._names.work(message.queue_name, message.actor_name),
-            schedule_subject=self._names.schedule(message.queue_name, publish_id),
+            schedule_subject=self._names.schedule(
+                message.queue_name, message.actor_name, publish_id, due=time.time() + (delay or 0) / 1000
+            ),
             publish_id=publish_id,
             delay=delay or 0,
             headers=headers.of(message),

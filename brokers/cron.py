@@ -87,7 +87,7 @@ class Crons:
         wanted = {self._names.cron(cron.name): cron for cron in self._declared.values()}
         existing = {
             stored.subject: stored
-            for stored in self._api.each(self._names.work_stream, self._names.all_crons, deadline=deadline)
+            for stored in self._api.each(self._names.work_stream, self._names.crons_of("code"), deadline=deadline)
         }
         for subject in existing.keys() - wanted.keys():
             self._streams.purge(self._names.work_stream, subject, deadline)

@@ -191,7 +191,7 @@ def _fresh(message: "Message[object]") -> "Message[object]":
 
 
 def _dead_letter(stored: Stored) -> DeadLetter:
-    *_, queue, actor = stored.subject.split(".")
+    *_, queue, actor, _lane = stored.subject.split(".")
     message: Message[object] | None
     try:
         message = Message.decode(stored.body)

@@ -1,7 +1,17 @@
 """How queues, actors and keys are spelled in subjects, streams and consumers.
 
 NATS forbids dots, blanks and wildcards in a subject's token, JetStream also slashes in a consumer's name; Dramatiq's
-queues may hold dots, keys anything. One reversible spelling serves all: every other byte becomes ``=`` and two hex digits.
+queues may hold dots, keys anything. One reversible spelling serves all: every other byte becomes ``=`` and two hex digits,
+and a lone ``=`` is the empty text.
+
+Every message of a queue lies on a subject of seven tokens, so that one question finds all that belong together::
+
+    <namespace>.q.<queue>.=.0.<actor>.<key>                     can run now, the main line
+    <namespace>.lane.<queue>.<lane>.<priority>.<actor>.<key>    can run now, of a lane or with a priority
+    <namespace>.sched.<queue>.<due>.=.<actor>.<key or id>       waits for its time, ``due`` counts steps of ten seconds
+
+Beside them lie ``cron.<owner>.<name>`` (recurring messages), ``dead.<queue>.<actor>.<lane>`` (in the stream of dead letters),
+``slot.<queue>.<lane>.<number>`` (in the stream of slots), and ``bell.<queue>``, which no stream keeps.
 """
 
 import re
@@ -10,6 +20,8 @@ from dataclasses import dataclass
 _LEGAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
+#: Seconds of one step of a schedule's ``due``: what is overdue is found by asking for past steps only.
+DUE_STEP = 10
 
 
 def to_token(text: str) -> str:
@@ -27,10 +39,7 @@ def from_token(token: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of everything that belongs to one namespace, so that several installations can share one NATS.
-
-    Work and schedules of a queue both match ``<namespace>.*.<queue>.>``: one question counts them at one instant.
-    """
+    """The names of everything that belongs to one namespace, so that several installations can share one NATS."""
 
     namespace: str
 
@@ -48,42 +57,65 @@ class Names:
 
     @property
     def work_subjects(self) -> list[str]:
-        return [f"{self.namespace}.{kind}.>" for kind in ("q", "sched", "cron")]
+        return [f"{self.namespace}.{kind}.>" for kind in ("q", "lane", "sched", "cron")]
 
     @property
     def dead_subjects(self) -> list[str]:
         return [f"{self.namespace}.dead.>"]
 
-    def work(self, queue: str, actor: str) -> str:
-        """Where messages that can run now are published."""
-        return f"{self.namespace}.q.{to_token(queue)}.{to_token(actor)}"
+    def work(self, queue: str, actor: str, *, lane: str = "", priority: int = 0, key: str = "") -> str:
+        """Where a message that can run now is published. ``key``: of a unique one."""
+        kind = "lane" if lane or priority else "q"
+        return (
+            f"{self.namespace}.{kind}.{to_token(queue)}.{to_token(lane)}.{priority}.{to_token(actor)}.{to_token(key)}"
+        )
 
     def work_of(self, queue: str) -> str:
+        """A queue's main line: no lane, no priority."""
         return f"{self.namespace}.q.{to_token(queue)}.>"
 
-    def schedule(self, queue: str, publish_id: str) -> str:
-        """Where one delayed message waits for its time."""
-        return f"{self.namespace}.sched.{to_token(queue)}.{to_token(publish_id)}"
+    def lanes_of(self, queue: str) -> str:
+        """Everything of a queue that has a lane or a priority."""
+        return f"{self.namespace}.lane.{to_token(queue)}.>"
+
+    def lane(self, queue: str, lane: str, priority: int) -> str:
+        """Everything of one lane and priority."""
+        return f"{self.namespace}.lane.{to_token(queue)}.{to_token(lane)}.{priority}.>"
+
+    def schedule(self, queue: str, actor: str, key: str, *, due: float) -> str:
+        """Where one delayed message waits until ``due`` (seconds since 1970). ``key``: its publish id, or a unique one's key."""
+        bucket = int(due) // DUE_STEP
+        return f"{self.namespace}.sched.{to_token(queue)}.{bucket}.=.{to_token(actor)}.{to_token(key)}"
 
     def schedules_of(self, queue: str) -> str:
         return f"{self.namespace}.sched.{to_token(queue)}.>"
 
+    def same(self, queue: str, actor: str, key: str) -> str:
+        """All messages of an actor with one key, whether they can run, wait for their time, or run."""
+        return f"{self.namespace}.*.{to_token(queue)}.*.*.{to_token(actor)}.{to_token(key)}"
+
     def all_of(self, queue: str) -> str:
-        """Work and schedules of a queue together."""
-        return f"{self.namespace}.*.{to_token(queue)}.>"
+        """Work, lanes and schedules of a queue together. Seven tokens: a recurring message's subject has four."""
+        return f"{self.namespace}.*.{to_token(queue)}.*.*.*.*"
 
-    def cron(self, name: str) -> str:
-        return f"{self.namespace}.cron.{to_token(name)}"
+    def cron(self, name: str, *, owner: str = "code") -> str:
+        """A recurring message; ``owner`` is ``code`` or ``runtime``."""
+        return f"{self.namespace}.cron.{owner}.{to_token(name)}"
 
-    @property
-    def all_crons(self) -> str:
-        return f"{self.namespace}.cron.*"
+    def crons_of(self, owner: str) -> str:
+        return f"{self.namespace}.cron.{owner}.*"
 
-    def dead(self, queue: str, actor: str) -> str:
-        return f"{self.namespace}.dead.{to_token(queue)}.{to_token(actor)}"
+    def dead(self, queue: str, actor: str, *, lane: str = "") -> str:
+        return f"{self.namespace}.dead.{to_token(queue)}.{to_token(actor)}.{to_token(lane)}"
 
-    def dead_of(self, queue: str | None) -> str:
-        return f"{self.namespace}.dead.>" if queue is None else f"{self.namespace}.dead.{to_token(queue)}.>"
+    def dead_of(self, queue: str | None = None, *, actor: str | None = None, lane: str | None = None) -> str:
+        """The dead letters of a queue, an actor, a lane; None for any."""
+        wanted = ("*" if part is None else to_token(part) for part in (queue, actor, lane))
+        return f"{self.namespace}.dead.{'.'.join(wanted)}"
+
+    def bell(self, queue: str) -> str:
+        """Tells workers that something came which is not on the main line. No stream keeps it."""
+        return f"{self.namespace}.bell.{to_token(queue)}"
 
     def consumer(self, queue: str) -> str:
         return to_token(queue)

@@ -105,9 +105,12 @@ def message_ids(broker: Broker, queue: str) -> list[str]:
     name = queue.removesuffix(".DQ").removesuffix(".XQ")
     if queue == xq_name(name):
         return [letter.message_id or "" for letter in _real(broker).dead_letters.list(name, limit=1000)]
-    subject = NAMES.schedules_of(name) if queue == dq_name(name) else NAMES.work_of(name)
-    stored = _api(broker).each(NAMES.work_stream, subject, deadline=_deadline())
-    return [Message.decode(each.body).message_id for each in stored]
+    subjects = [NAMES.schedules_of(name)] if queue == dq_name(name) else [NAMES.work_of(name), NAMES.lanes_of(name)]
+    return [
+        Message.decode(stored.body).message_id
+        for subject in subjects
+        for stored in _api(broker).each(NAMES.work_stream, subject, deadline=_deadline())
+    ]
 
 
 def put_raw(broker: Broker, queue: str, data: bytes) -> None:

@@ -11,7 +11,7 @@ from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
 
 
 def schedules(broker: JetStreamBroker) -> dict[str, tuple[int, str]]:
-    stored = broker._api.each(broker._names.work_stream, broker._names.all_crons, deadline=time.monotonic() + 5)
+    stored = broker._api.each(broker._names.work_stream, broker._names.crons_of("code"), deadline=time.monotonic() + 5)
     return {each.subject.rpartition(".")[2]: (each.sequence, each.headers["Nats-Schedule"]) for each in stored}
 
 
