@@ -28,4 +28,8 @@ __all__ = [
     "RequestRefused",
     "ServerTooOld",
     "StorageFull",
+    "__version__",
 ]
+
+#: Of the wheel ``dramatiq-jetstream``; its one place.
+__version__ = "0.1.0"

@@ -6,14 +6,10 @@ server is offered only for one of our own.
 
 import atexit
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import sysconfig
-import tempfile
 import time
-from pathlib import Path
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from dramatiq.broker import Broker
@@ -21,71 +17,33 @@ from dramatiq.common import dq_name, xq_name
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from brokers import JetStreamBroker, RequestRefused
-from brokers.api import Api
-from brokers.connection import Connection
-from brokers.names import Names
-
-NAMES = Names("conformance")
+#: The wheel's package where that is installed, else this repository's.
+PACKAGE = "dramatiq_jetstream" if find_spec("dramatiq_jetstream") else "brokers"
+broker_package, names, testing = (import_module(PACKAGE + part) for part in ("", ".names", ".testing"))
+NAMES = names.Names("conformance")
 LACKS = {"priority"}
 XFAIL: dict[str, str] = {}
 
 
-class Server:
-    """A throw-away nats-server on a port of its own."""
-
-    def __init__(self) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="conformance-"))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        beside_python = Path(sysconfig.get_path("scripts")) / "nats-server"
-        program = str(beside_python) if beside_python.exists() else "nats-server"
-        command = [program, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._directory)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                time.sleep(0.02)
-            else:
-                return
-        raise RuntimeError("nats-server did not start")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(10)
-            self._process = None
-
-    def remove(self) -> None:
-        self.stop()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-
 if "HARNESS_NATS_URL" not in os.environ:
-    _server = Server()
+    _server = testing.NatsServer()
     _server.start()
     atexit.register(_server.remove)
-    os.environ["HARNESS_NATS_URL"] = f"nats://127.0.0.1:{_server.port}"
+    os.environ["HARNESS_NATS_URL"] = _server.url
     stop_server, start_server = _server.stop, _server.start
 
 
-def make_broker(middleware: list[Middleware] | None = None) -> JetStreamBroker:
+def make_broker(middleware: list[Middleware] | None = None) -> Broker:
     url = os.environ["HARNESS_NATS_URL"]
-    return JetStreamBroker(url, namespace=NAMES.namespace, middleware=middleware)
+    return broker_package.JetStreamBroker(url, namespace=NAMES.namespace, middleware=middleware)
 
 
-def _real(broker: Broker) -> JetStreamBroker:
+def _real(broker: Broker) -> Any:
     """The broker behind the harness's disguise."""
     return getattr(broker, "real", broker)
 
 
-def _api(broker: Broker) -> Api:
+def _api(broker: Broker) -> Any:
     return _real(broker)._api
 
 
@@ -97,7 +55,7 @@ def reset(broker: Broker) -> None:
     for stream in (NAMES.work_stream, NAMES.dead_stream):
         try:
             _api(broker).ask(f"STREAM.PURGE.{stream}", deadline=_deadline())
-        except RequestRefused:
+        except broker_package.RequestRefused:
             print(f"no stream {stream} yet", file=sys.stderr)  # noqa: T201
 
 
@@ -123,7 +81,7 @@ def expire_dead(broker: Broker, queue: str) -> None:
 
 
 class _Connection:
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     @property
@@ -146,7 +104,7 @@ def connection(broker: Broker) -> _Connection:
 def queue_exists(broker: Broker, queue: str) -> bool:
     try:
         _api(broker).ask(f"CONSUMER.INFO.{NAMES.work_stream}.{NAMES.consumer(queue)}", deadline=_deadline())
-    except RequestRefused:
+    except broker_package.RequestRefused:
         return False
     return True
 
