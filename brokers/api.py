@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -86,6 +86,10 @@ class Api:
     def at(self, stream: str, sequence: int, *, deadline: float) -> Stored | None:
         return self._read(stream, {"seq": sequence}, deadline)
 
+    def any_of(self, stream: str, subjects: Sequence[str], *, deadline: float) -> Stored | None:
+        """One message that matches one of many subjects. RequestRefused with status 413 when more than 1,024 match."""
+        return self._read(stream, {"multi_last": list(subjects), "batch": 1}, deadline)
+
     def each(
         self, stream: str, subject: str, *, deadline: float, after: int = 0, limit: int | None = None
     ) -> Iterator[Stored]:
@@ -107,7 +111,7 @@ class Api:
             return _stored(answer)
         if state in {"404", "204"}:
             return None
-        raise RequestRefused(f"NATS refused to read from {stream}: status {state}")
+        raise RequestRefused(f"NATS refused to read from {stream}: status {state}", status=state)
 
 
 def _stored(message: Msg) -> Stored:
@@ -117,12 +121,12 @@ def _stored(message: Msg) -> Stored:
         subject=headers["Nats-Subject"],
         body=message.data,
         headers=headers,
-        stored_at=_time(headers["Nats-Time-Stamp"]),
+        stored_at=parse_time(headers["Nats-Time-Stamp"]),
         more=int(headers.get("Nats-Num-Pending", 0)),
     )
 
 
-def _time(text: str) -> datetime:
-    """RFC 3339 with nanoseconds, which Python's parser refuses."""
+def parse_time(text: str) -> datetime:
+    """A moment in UTC as the server writes it: RFC 3339 with nanoseconds, which Python's parser refuses."""
     whole, _, fraction = text.rstrip("Z").partition(".")
     return datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}").replace(tzinfo=UTC)

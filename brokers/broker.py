@@ -18,8 +18,9 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from . import headers, identity
+from . import cancel, headers, identity
 from .api import Api
+from .cancel import Cancellation
 from .connection import Connection, Options
 from .consumer import JetStreamConsumer, Surroundings
 from .cron import Cron, Crons, schedule_of
@@ -30,10 +31,11 @@ from .leases import Delivery, Leases
 from .names import Names
 from .pauses import QueuePause, guarded
 from .processing import ProcessingBroker
-from .publisher import Publisher
+from .publisher import SHORT_DELAY, Publisher
 from .servers import Servers
 from .session import NoResponders
 from .streams import QueueStats, Streams
+from .sweep import OverdueSchedules, Sweeper
 
 #: Seconds after which a message that its worker stopped renewing is lent to another: what a SIGKILL costs it.
 ACK_WAIT = 30.0
@@ -55,6 +57,7 @@ _brokers: "weakref.WeakSet[JetStreamBroker]" = weakref.WeakSet()
 class _Link:
     connection: Connection
     leases: Leases
+    sweeper: Sweeper
 
 
 class JetStreamBroker(ProcessingBroker):
@@ -116,6 +119,7 @@ class JetStreamBroker(ProcessingBroker):
         self._api = Api(self._connection)
         self._publisher = Publisher(self._connection, timeout=publish_timeout, create_streams=self._create_streams)
         self._crons = Crons(self._names, self._connection, self._streams, self._publisher)
+        self._cancellation = Cancellation(self._names, self._api, self._publisher)
         self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher)
         super().__init__(middleware)
         self.queues = set()
@@ -207,6 +211,7 @@ class JetStreamBroker(ProcessingBroker):
         with self._lock:
             link, self._link = self._link, None
         if link is not None:
+            link.sweeper.stop()
             link.connection.close()
 
     # Messages
@@ -239,6 +244,7 @@ class JetStreamBroker(ProcessingBroker):
         """
         queue_name = self._known(message.queue_name)
         message = message.copy(queue_name=queue_name)  # Retries passes a proxy, and goes on changing its options
+        message.options.pop(cancel.OPTION, None)  # of an earlier enqueue
         eta = message.options.pop("eta", None)
         if delay is None and isinstance(eta, int | float):
             delay = eta - current_millis()
@@ -256,6 +262,26 @@ class JetStreamBroker(ProcessingBroker):
             del message.options["traceback"]  # Retries' note made it too large, and is the part that can be missed
             self._store(message, publish_id, delay)
         self.emit_after("enqueue", message, delay)
+
+    def cancel(self, message: "Message[Any] | str") -> bool:
+        """Take a delayed message back.
+
+        What ``enqueue`` or ``send_with_options`` returned knows where it waits: permission to publish is enough. A message
+        id, or another copy of the message, is looked up (which needs direct reads of the stream), and everything delayed
+        with that id is taken back, a delayed retry too.
+
+        Best effort once due: what has fallen due is not stopped, nor is a delay below half a second.
+
+        Parameters:
+          message(Message | str): What ``enqueue`` returned, or a message id.
+
+        Returns:
+          bool: True when it was taken back and will not run; False when it was due, unknown, or cancelled already.
+
+        Raises:
+          BrokerUnavailable: When the server did not confirm in time.
+        """
+        return self._cancellation.cancel(message)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> JetStreamConsumer:
         """Iterate over a queue's messages.  Does not wait for the server: while it is away there are no messages.
@@ -278,9 +304,14 @@ class JetStreamBroker(ProcessingBroker):
             bind=self._streams.bind,
             bury=self._bury,
             restore=self._crons.restore,
+            leave=link.sweeper.leave,
         )
         pause = self._pauses.setdefault(queue_name, QueuePause(queue_name))
-        return JetStreamConsumer(surroundings, queue=queue_name, prefetch=prefetch, timeout=timeout / 1000, pause=pause)
+        consumer = JetStreamConsumer(
+            surroundings, queue=queue_name, prefetch=prefetch, timeout=timeout / 1000, pause=pause
+        )
+        link.sweeper.enter(consumer)
+        return consumer
 
     def flush(self, queue_name: str) -> None:
         """Drop a queue's messages: waiting, delayed and dead."""
@@ -326,16 +357,21 @@ class JetStreamBroker(ProcessingBroker):
         return message
 
     def _store(self, message: "Message[Any]", publish_id: str, delay: float | None) -> None:
-        self._publisher.publish_delayed(
+        delay = delay or 0
+        queue, actor = message.queue_name, message.actor_name
+        schedule = self._names.schedule(
+            queue, actor, publish_id, due=time.time() + delay / 1000, message_id=message.message_id
+        )
+        sequence = self._publisher.publish_delayed(
             message.encode(),
-            work_subject=self._names.work(message.queue_name, message.actor_name),
-            schedule_subject=self._names.schedule(
-                message.queue_name, message.actor_name, publish_id, due=time.time() + (delay or 0) / 1000
-            ),
+            work_subject=self._names.work(queue, actor),
+            schedule_subject=schedule,
             publish_id=publish_id,
-            delay=delay or 0,
+            delay=delay,
             headers=headers.of(message),
         )
+        if delay >= SHORT_DELAY:
+            cancel.note(message, schedule, sequence)
 
     def _bury(self, delivery: Delivery, *, error: BaseException | None, message: "Message[Any] | None") -> None:
         max_payload = self._connection().max_payload
@@ -360,9 +396,15 @@ class JetStreamBroker(ProcessingBroker):
                 if self._link is None or self._link.connection.pid != os.getpid():
                     connection = Connection(self._options)
                     atexit.register(_close_at_exit, weakref.ref(connection))
-                    self._link = _Link(connection, Leases(connection))
+                    self._link = _Link(connection, Leases(connection), self._sweeper_of(connection))
                 link = self._link
         return link
+
+    def _sweeper_of(self, connection: Connection) -> Sweeper:
+        # On this connection alone: a sweep must not connect anew what was closed.
+        api = Api(lambda: connection)
+        publisher = Publisher(lambda: connection, timeout=self._publish_timeout, create_streams=self._create_streams)
+        return Sweeper([OverdueSchedules(self._names, api, publisher).sweep])
 
     def forget_after_fork(self) -> None:
         """In a forked child: drop what belongs to the parent.  Called by the fork itself."""

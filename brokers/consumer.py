@@ -85,6 +85,8 @@ class Surroundings:
     bury: Bury
     #: The message of a delivery. Raises DecodeError.
     restore: Callable[[Delivery], "Message[object]"]
+    #: Told of each consumer that closes.
+    leave: Callable[[object], None]
 
 
 class JetStreamConsumer(Consumer):
@@ -150,6 +152,7 @@ class JetStreamConsumer(Consumer):
                 return
             self._is_closed = True
             self._changed.notify_all()
+        self._home.leave(self)
         try:
             stopped = self._connection.start_task(self._puller.stop())
             stopped.result(2.0 if self._connection.is_up else 0.2)

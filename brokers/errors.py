@@ -36,12 +36,13 @@ class ServerTooOld(JetStreamError):
 class RequestRefused(JetStreamError):
     """NATS answered a request with an error that waiting does not cure (a permission, a setting).
 
-    ``code`` is JetStream's error code (``err_code``), 0 where there was none.
+    ``code`` is JetStream's error code (``err_code``), 0 where there was none; ``status`` that of a direct read.
     """
 
-    def __init__(self, message: str, code: int = 0) -> None:
+    def __init__(self, message: str, code: int = 0, *, status: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.status = status
 
 
 class KeyConflict(JetStreamError):

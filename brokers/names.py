@@ -8,7 +8,7 @@ Every message of a queue lies on a subject of seven tokens, so that one question
 
     <namespace>.q.<queue>.=.0.<actor>.<key>                     can run now, the main line
     <namespace>.lane.<queue>.<lane>.<priority>.<actor>.<key>    can run now, of a lane or with a priority
-    <namespace>.sched.<queue>.<due>.=.<actor>.<key or id>       waits for its time, ``due`` counts steps of ten seconds
+    <namespace>.sched.<queue>.<due>.<message id>.<actor>.<key>  waits for its time, ``due`` counts steps of ten seconds
 
 Beside them lie ``cron.<owner>.<name>`` (recurring messages), ``dead.<queue>.<actor>.<lane>`` (in the stream of dead letters),
 ``slot.<queue>.<lane>.<number>`` (in the stream of slots), and ``bell.<queue>``, which no stream keeps.
@@ -22,6 +22,11 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
 #: Seconds of one step of a schedule's ``due``: what is overdue is found by asking for past steps only.
 DUE_STEP = 10
+
+
+def due_step(moment: float) -> int:
+    """The step in which a moment (seconds since 1970) lies."""
+    return int(moment // DUE_STEP)
 
 
 def to_token(text: str) -> str:
@@ -82,10 +87,32 @@ class Names:
         """Everything of one lane and priority."""
         return f"{self.namespace}.lane.{to_token(queue)}.{to_token(lane)}.{priority}.>"
 
-    def schedule(self, queue: str, actor: str, key: str, *, due: float) -> str:
+    def schedule(self, queue: str, actor: str, key: str, *, due: float, message_id: str) -> str:
         """Where one delayed message waits until ``due`` (seconds since 1970). ``key``: its publish id, or a unique one's key."""
-        bucket = int(due) // DUE_STEP
-        return f"{self.namespace}.sched.{to_token(queue)}.{bucket}.=.{to_token(actor)}.{to_token(key)}"
+        when = f"{due_step(due)}.{to_token(message_id)}"
+        return f"{self.namespace}.sched.{to_token(queue)}.{when}.{to_token(actor)}.{to_token(key)}"
+
+    def schedules_due(self, step: int) -> str:
+        """The delayed messages of all queues that fall due within one step."""
+        return f"{self.namespace}.sched.*.{step}.>"
+
+    @staticmethod
+    def step_of(schedule: str) -> int:
+        """The step in a schedule's subject."""
+        return int(schedule.split(".")[3])
+
+    def schedules_with(self, message_id: str) -> str:
+        """Where the delayed messages with this id wait."""
+        return f"{self.namespace}.sched.*.*.{to_token(message_id)}.>"
+
+    @property
+    def all_schedules(self) -> str:
+        return f"{self.namespace}.sched.>"
+
+    @property
+    def void(self) -> str:
+        """Where a message goes that is only published for its headers. No queue has an empty name."""
+        return f"{self.namespace}.sched.=.=.=.=.="
 
     def schedules_of(self, queue: str) -> str:
         return f"{self.namespace}.sched.{to_token(queue)}.>"

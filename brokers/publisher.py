@@ -13,6 +13,8 @@ from .session import NoResponders
 #: A delay below this many milliseconds is kept by the worker that gets the message: the server's timer is too coarse
 #: for it (250 ms), and nothing is lost with that worker, since the message stays in the stream.
 SHORT_DELAY = 500
+#: The server counts nanoseconds in 64 bits: a schedule for a later moment runs at once.
+LAST_MOMENT = datetime(2262, 1, 1, tzinfo=UTC)
 #: The header that tells the worker until when to keep it, in milliseconds since 1970.
 DUE = "Dramatiq-Due"
 #: Bytes kept free in every message, so that a dead letter can add its error to it.
@@ -22,6 +24,12 @@ RESERVE = 4096
 def at(moment: datetime) -> str:
     """A schedule for one moment, in the form that JetStream reads."""
     return f"@at {moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _moment(delay: float) -> datetime:
+    now = datetime.now(UTC)
+    longest = (LAST_MOMENT - now) / timedelta(milliseconds=1)
+    return now + timedelta(milliseconds=min(delay, longest))
 
 
 class Publisher:
@@ -43,17 +51,15 @@ class Publisher:
         publish_id: str,
         delay: float,
         headers: Mapping[str, str],
-    ) -> None:
-        """Store a message that is to run in ``delay`` milliseconds, or now for 0 and less."""
+    ) -> int:
+        """Store a message that is to run in ``delay`` milliseconds, or now for 0 and less. Returns its sequence."""
         if delay <= 0:
-            self.publish(work_subject, body, publish_id=publish_id, headers=headers)
-        elif delay < SHORT_DELAY:
+            return self.publish(work_subject, body, publish_id=publish_id, headers=headers)
+        if delay < SHORT_DELAY:
             due = str(time.time() * 1000 + delay)
-            self.publish(work_subject, body, publish_id=publish_id, headers={**headers, DUE: due})
-        else:
-            moment = datetime.now(UTC) + timedelta(milliseconds=delay)
-            schedule = {"Nats-Schedule": at(moment), "Nats-Schedule-Target": work_subject}
-            self.publish(schedule_subject, body, publish_id=publish_id, headers={**headers, **schedule})
+            return self.publish(work_subject, body, publish_id=publish_id, headers={**headers, DUE: due})
+        schedule = {"Nats-Schedule": at(_moment(delay)), "Nats-Schedule-Target": work_subject}
+        return self.publish(schedule_subject, body, publish_id=publish_id, headers={**headers, **schedule})
 
     def publish(
         self,

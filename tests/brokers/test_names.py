@@ -28,7 +28,7 @@ def test_one_filter_finds_all_unfinished_messages_of_a_queue_and_no_others() -> 
         NAMES.work("a.b", "act"),
         NAMES.work("a.b", "act", lane="x", priority=3, key="k"),
         NAMES.work("a.b", "act", priority=1),
-        NAMES.schedule("a.b", "act", "id", due=12.5),
+        NAMES.schedule("a.b", "act", "id", due=12.5, message_id="m"),
     ]
     assert all(matches(subject, NAMES.all_of("a.b")) for subject in unfinished)
     others = [
@@ -54,7 +54,7 @@ def test_messages_with_one_key_are_found_wherever_they_are() -> None:
     keyed = [
         NAMES.work("q", "act", key="k"),
         NAMES.work("q", "act", lane="x", priority=2, key="k"),
-        NAMES.schedule("q", "act", "k", due=1e9),
+        NAMES.schedule("q", "act", "k", due=1e9, message_id="m"),
     ]
     assert all(matches(subject, NAMES.same("q", "act", "k")) for subject in keyed)
     assert not matches(NAMES.work("q", "act", key="l"), NAMES.same("q", "act", "k"))
