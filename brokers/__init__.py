@@ -12,6 +12,7 @@ from .errors import (
     StorageFull,
 )
 from .key_value import Entry, KeyValue
+from .results import JetStreamResultBackend
 from .streams import QueueStats
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DeadLetters",
     "Entry",
     "JetStreamBroker",
+    "JetStreamResultBackend",
     "KeyConflict",
     "KeyValue",
     "MessageTooLarge",

@@ -126,6 +126,18 @@ class JetStreamBroker(ProcessingBroker):
         self.actor_options |= {"infrastructure_errors"}
         _brokers.add(self)
 
+    @classmethod
+    def given_or_at(
+        cls, broker: "JetStreamBroker | None", url: str | None, parameters: dict[str, Any]
+    ) -> "JetStreamBroker":
+        """The broker that a backend was given, or one for its connection alone.  Raises TypeError when it is told both."""
+        if broker is None:
+            at = parameters if url is None else parameters | {"url": url}
+            return cls(**{"middleware": [], **at})
+        if url is not None or parameters:
+            raise TypeError("give either broker= or url= with its parameters: a broker has its connection already")
+        return broker
+
     # Declarations: no I/O
 
     def declare_queue(self, queue_name: str) -> None:
@@ -169,6 +181,7 @@ class JetStreamBroker(ProcessingBroker):
                 self._names.bucket(bucket),
                 self._connection,
                 self._streams,
+                told=self._names.told(bucket),
                 ttl=ttl,
                 memory=memory,
                 replicas=self._replicas,

@@ -1,10 +1,14 @@
 """A small key-value store in JetStream with compare-and-set and a life time for each key.
 
 The buckets are NATS key-value buckets (other clients can read them); they are made on first use. ``limit_marker_ttl``
-stays unset: keys that expire leave no marker that nats-py would take for a value.
+stays unset: keys that expire leave no marker that nats-py would take for a value. What a bucket stored it also tells to
+those who wait for it (``watches.py``).
 """
 
+import asyncio
+import contextlib
 import json
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -13,15 +17,20 @@ from typing import Any
 
 from .api import RETRY_PAUSE, WRONG_LAST_SEQUENCE, Api, Stored, refusal
 from .connection import Connection
-from .errors import BrokerUnavailable, KeyConflict, RequestRefused
+from .errors import BrokerUnavailable, KeyConflict, MessageTooLarge, RequestRefused
 from .names import to_token
 from .session import NoResponders
 from .streams import NANOSECONDS, Streams
+from .watches import Watches
 
 #: Seconds in which a repeated write is recognised; only the tries of one call repeat.
 DUPLICATE_WINDOW = 30
 #: Seconds that the marker of a deletion stays, so that watchers and mirrors see it.
 MARKER_TTL = 60
+
+
+#: Bytes that a write's headers take at most.
+HEADERS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,7 @@ class KeyValue:
         connection: Callable[[], Connection],
         streams: Streams,
         *,
+        told: str,
         ttl: float | None,
         memory: bool,
         replicas: int,
@@ -50,6 +60,8 @@ class KeyValue:
         self._connection = connection
         self._api = Api(connection)
         self._streams = streams
+        self._told = told
+        self._watches: Watches | None = None
         self._ttl = ttl
         self._memory = memory
         self._replicas = replicas
@@ -76,13 +88,33 @@ class KeyValue:
         return self._write(key, value, time.monotonic() + self._timeout, expected=revision, ttl=ttl)
 
     def put(self, key: str, value: bytes, ttl: float | None = None) -> int:
-        """Set a key whatever it was, and return its revision. ``ttl``: seconds until it expires, at least 1."""
+        """Set a key whatever it was, and return its revision.
+
+        ``ttl``: seconds until it expires. The server counts whole seconds: it is rounded up.
+        """
         return self._write(key, value, time.monotonic() + self._timeout, ttl=ttl)
 
     def delete(self, key: str) -> None:
         """Remove a key's value, if it has one."""
         headers = {"KV-Operation": "DEL", "Nats-TTL": f"{MARKER_TTL}s"}
         self._write(key, b"", time.monotonic() + self._timeout, headers=headers)
+
+    def wait(self, key: str, timeout: float | None) -> Entry | None:
+        """The key's value as soon as it has one, or None after ``timeout`` seconds (None: never). Does not poll.
+
+        An outage of NATS meanwhile is waited out.
+        """
+        with self._all_watches().value_of(to_token(key)) as value:
+            try:
+                return Entry(*value.result(timeout))
+            except TimeoutError:
+                return None
+
+    async def wait_async(self, key: str, timeout: float | None) -> Entry | None:  # noqa: ASYNC109 (as ``wait`` has it)
+        """The same for callers in an event loop."""
+        with self._all_watches().value_of(to_token(key)) as value, contextlib.suppress(TimeoutError):
+            return Entry(*await asyncio.wait_for(asyncio.wrap_future(value), timeout))
+        return None
 
     def ensure(self, deadline: float) -> None:
         """Create or update the bucket."""
@@ -100,9 +132,23 @@ class KeyValue:
             "allow_msg_ttl": True,
             "allow_rollup_hdrs": True,
             "deny_delete": True,
+            "republish": {"src": f"$KV.{self._bucket}.>", "dest": f"{self._told}.>"},
             "duplicate_window": int(min(self._ttl or DUPLICATE_WINDOW, DUPLICATE_WINDOW) * NANOSECONDS),
         }
         self._streams.apply(config, deadline)
+
+    def _all_watches(self) -> Watches:
+        connection = self._connection()
+        watches = self._watches
+        if watches is None or watches.connection is not connection:
+            watches = self._watches = Watches(
+                connection,
+                stream=self._stream,
+                source=f"$KV.{self._bucket}",
+                told=self._told,
+                replicas=self._replicas,
+            )
+        return watches
 
     def _subject(self, key: str) -> str:
         return f"$KV.{self._bucket}.{to_token(key)}"
@@ -129,7 +175,13 @@ class KeyValue:
         if expected is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         if ttl is not None:
-            headers["Nats-TTL"] = f"{max(1, round(ttl))}s"
+            headers["Nats-TTL"] = f"{max(1, math.ceil(ttl))}s"
+        connection = self._connection()
+        connection.await_connection(deadline)
+        if len(value) + HEADERS > connection.max_payload:
+            raise MessageTooLarge(
+                f"the value of key {key!r} has {len(value):,} bytes, but NATS takes {connection.max_payload:,}"
+            )
         while True:
             try:
                 answer = self._connection().request(self._subject(key), value, headers, deadline=deadline)

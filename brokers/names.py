@@ -150,3 +150,7 @@ class Names:
     def bucket(self, name: str) -> str:
         """A key-value bucket, the namespace included."""
         return f"{self.namespace}-{to_token(name)}"
+
+    def told(self, bucket: str) -> str:
+        """Begins the subjects on which a bucket tells what it stored."""
+        return f"{self.namespace}.kv.{to_token(bucket)}"

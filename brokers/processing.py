@@ -3,10 +3,11 @@
 from typing import Any
 
 from dramatiq.broker import Broker
+from dramatiq.results import Results
 
 from . import identity
 from .consumer import JetStreamMessage
-from .errors import BrokerUnavailable
+from .errors import BrokerUnavailable, JetStreamError
 from .pauses import GivenBack
 
 
@@ -26,28 +27,42 @@ class ProcessingBroker(Broker):
             if isinstance(kwargs.get("exception"), GivenBack):
                 # To the middleware it was skipped: Retries must not count it, but timers and sessions must end.
                 args[0].give_back_after = args[0].processing.pause.remaining()
-                super().emit_after("skip_message", *args)
+                self._emit_given_back(args[0])
             else:
                 self._emit_after_actor(signal, args[0], kwargs)
         finally:
             identity.end()
 
+    def _emit_given_back(self, message: JetStreamMessage) -> None:
+        for middleware in reversed(self.middleware):
+            if isinstance(middleware, Results):  # which would store None as the result of what was skipped
+                continue
+            try:
+                middleware.after_skip_message(self, message)
+            except Exception:
+                self.logger.critical("Unexpected failure in after_skip_message of %r.", middleware, exc_info=True)
+
     def _emit_after_actor(self, signal: str, message: JetStreamMessage, kwargs: dict[str, Any]) -> None:
-        """Run the middleware, and see to it that no retry, next step or callback of theirs is lost (dramatiq #545)."""
+        """Run the middleware, and see to it that no retry, next step or callback of theirs is lost (dramatiq #545).
+
+        Nor a result or a group's count, whose backends raise the same errors.
+        """
         processing = message.processing
         processing.is_after_actor = True
         for middleware in reversed(self.middleware):
             try:
                 getattr(middleware, f"after_{signal}")(self, message, **kwargs)
             except Exception as error:
-                if error is not processing.failure:
+                if isinstance(error, BrokerUnavailable | JetStreamError):
+                    processing.failure = processing.failure or error
+                elif error is not processing.failure:
                     self.logger.critical("Unexpected failure in after_%s of %r.", signal, middleware, exc_info=True)
         failure = processing.failure
         if isinstance(failure, BrokerUnavailable):
             message.give_back_after = processing.pause.failed(failure)
         elif failure is not None:
             self.logger.error(
-                "Message %s becomes a dead letter, its successor cannot be enqueued: %s", message, failure
+                "Message %s becomes a dead letter, its result or successor cannot be stored: %s", message, failure
             )
             message.fail()
             message.stuff_exception(failure)

@@ -16,6 +16,7 @@ from dramatiq.broker import Broker
 from dramatiq.common import dq_name, xq_name
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
+from dramatiq.results import ResultBackend
 
 #: The wheel's package where that is installed, else this repository's.
 PACKAGE = "dramatiq_jetstream" if find_spec("dramatiq_jetstream") else "brokers"
@@ -36,6 +37,10 @@ if "HARNESS_NATS_URL" not in os.environ:
 def make_broker(middleware: list[Middleware] | None = None) -> Broker:
     url = os.environ["HARNESS_NATS_URL"]
     return broker_package.JetStreamBroker(url, namespace=NAMES.namespace, middleware=middleware)
+
+
+def make_result_backend() -> ResultBackend:
+    return broker_package.JetStreamResultBackend(broker=make_broker([]))
 
 
 def _real(broker: Broker) -> Any:
