@@ -10,6 +10,7 @@ from .errors import (
     RequestRefused,
     ServerTooOld,
     StorageFull,
+    WorkerKilled,
 )
 from .key_value import Entry, KeyValue
 from .results import JetStreamResultBackend
@@ -30,6 +31,7 @@ __all__ = [
     "RequestRefused",
     "ServerTooOld",
     "StorageFull",
+    "WorkerKilled",
     "__version__",
 ]
 

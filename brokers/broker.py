@@ -30,6 +30,7 @@ from .key_value import KeyValue
 from .leases import Delivery, Leases
 from .names import Names
 from .pauses import QueuePause, guarded
+from .poison import MARK_TTL, Suspects
 from .processing import ProcessingBroker
 from .publisher import SHORT_DELAY, Publisher
 from .servers import Servers
@@ -121,6 +122,7 @@ class JetStreamBroker(ProcessingBroker):
         self._crons = Crons(self._names, self._connection, self._streams, self._publisher)
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
         self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher)
+        self._suspects = self._new_suspects()
         super().__init__(middleware)
         self.queues = set()
         self.actor_options |= {"infrastructure_errors"}
@@ -390,6 +392,9 @@ class JetStreamBroker(ProcessingBroker):
         max_payload = self._connection().max_payload
         self._dead_letters.bury(delivery, error=error, message=message, max_payload=max_payload)
 
+    def _new_suspects(self) -> Suspects:
+        return Suspects(self.key_value("starts", ttl=MARK_TTL))
+
     def _known(self, queue_name: str) -> str:
         queue_name = q_name(queue_name)
         if queue_name not in self.queues and queue_name != DEFAULT_QUEUE:
@@ -423,6 +428,7 @@ class JetStreamBroker(ProcessingBroker):
         """In a forked child: drop what belongs to the parent.  Called by the fork itself."""
         self._lock = threading.Lock()
         self._pauses = {}
+        self._suspects = self._new_suspects()
         if self._link is not None:
             self._link.connection.abandon_after_fork()
             self._link = None

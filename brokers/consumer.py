@@ -48,6 +48,8 @@ class JetStreamMessage(MessageProxy):
         self.processing = Processing(stream, delivery.sequence, message.message_id, consumer.pause)
         #: Set when the message is not done: the seconds until it goes round again.
         self.give_back_after: float | None = None
+        #: Middleware was told that it is processed, and so has to be told of the end.
+        self.has_begun = False
 
     @property
     def message(self) -> "Message[object]":

@@ -5,6 +5,7 @@ Dramatiq's worker waits and tries again on those.
 """
 
 from dramatiq.errors import BrokerConnectionError, BrokerError
+from dramatiq.middleware import SkipMessage
 
 
 class BrokerUnavailable(BrokerConnectionError):
@@ -51,3 +52,7 @@ class KeyConflict(JetStreamError):
 
 class DeadLetterNotFound(JetStreamError, LookupError):
     """There is no dead letter with that sequence: it was replayed, purged, or never existed."""
+
+
+class WorkerKilled(JetStreamError, SkipMessage):
+    """A message killed the worker that ran it, again and again; it is dead-lettered without being run once more."""

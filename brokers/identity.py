@@ -59,6 +59,7 @@ def current() -> Processing | None:
 
 
 def begin(processing: Processing) -> None:
+    processing.is_over = False
     _current.set(processing)
 
 

@@ -9,27 +9,47 @@ from . import identity
 from .consumer import JetStreamMessage
 from .errors import BrokerUnavailable, JetStreamError
 from .pauses import GivenBack
+from .poison import Suspects
 
 
 class ProcessingBroker(Broker):
     """The part of the broker that Dramatiq's worker threads call around each message."""
 
+    #: Set by the broker itself.
+    _suspects: Suspects
+
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if signal == "process_message" and isinstance(args[0], JetStreamMessage):
+            self._suspects.begin(args[0])
             identity.begin(args[0].processing)
+            args[0].has_begun = True
+        elif signal == "worker_boot":
+            self._suspects.worker_starts()
+        elif signal == "worker_shutdown":
+            self._suspects.worker_stops()
         super().emit_before(signal, *args, **kwargs)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        if signal not in {"process_message", "skip_message"} or not isinstance(args[0], JetStreamMessage):
-            super().emit_after(signal, *args, **kwargs)
+        if signal in {"process_message", "skip_message"} and isinstance(args[0], JetStreamMessage):
+            try:
+                if args[0].has_begun:
+                    self._finish(signal, args[0], kwargs)
+            finally:
+                self._suspects.end()
             return
+        if signal == "worker_shutdown":
+            self._suspects.worker_starts()  # another worker of this process may go on
+        super().emit_after(signal, *args, **kwargs)
+
+    def _finish(self, signal: str, message: JetStreamMessage, kwargs: dict[str, Any]) -> None:
+        identity.begin(message.processing)  # again, when an interrupt made Dramatiq's worker come here twice
         try:
             if isinstance(kwargs.get("exception"), GivenBack):
                 # To the middleware it was skipped: Retries must not count it, but timers and sessions must end.
-                args[0].give_back_after = args[0].processing.pause.remaining()
-                self._emit_given_back(args[0])
+                message.give_back_after = message.processing.pause.remaining()
+                self._emit_given_back(message)
             else:
-                self._emit_after_actor(signal, args[0], kwargs)
+                self._emit_after_actor(signal, message, kwargs)
         finally:
             identity.end()
 

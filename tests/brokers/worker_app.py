@@ -64,3 +64,9 @@ def fail_once(text: str) -> None:
 
 
 broker.add_middleware(dramatiq.middleware.CurrentMessage())
+
+
+@dramatiq.actor
+def kill_the_worker(text: str) -> None:
+    note(text)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,192 @@
+"""Messages that kill their worker (SIGKILL, out of memory): found by running suspects alone, and then dead-lettered.
+
+JetStream counts how often a message was lent out, but that rises for all that a killed worker held, and with deploys. So
+the count only makes a message a suspect. A suspect runs alone in its process, and before it does, a mark is stored; when
+the run ends, however it ends, the mark is removed. Only a death of the worker meanwhile leaves it, and nobody else was
+running then. A message with too many marks is a dead letter, without being run again.
+
+What is no such death: the end of a run by an exception; being given back; and a worker that was told to stop before it was
+killed (a deploy that kills after its grace period), since the mark is removed as soon as the worker begins to stop.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from .consumer import JetStreamMessage
+from .errors import BrokerUnavailable, JetStreamError, KeyConflict, WorkerKilled
+from .gate import Gate
+from .key_value import KeyValue
+from .pauses import GivenBack
+
+logger = logging.getLogger(__name__)
+
+#: Deliveries from which on a message is a suspect: one death of a worker, or one deploy, is not worth running anything
+#: alone for.
+SUSPECT_FROM = 3
+#: Deaths of workers in which it ran alone after which a message is not run again: machines are lost, but not three times
+#: in a row under the same message.
+DEATHS = 3
+#: Seconds that a suspect stays alone at its first try, twice as many at each further delivery, and at most: so a long
+#: innocent task does not hold up its process, and one that kills late is still found.
+FIRST_LONELINESS, LONGEST_LONELINESS = 60.0, 3600.0
+#: Seconds that a mark is kept, which outlasts every pause between two deliveries of a worker that lives.
+MARK_TTL = 7 * 86400.0
+#: Seconds after which a suspect comes again whose mark could not be stored, or that another process runs.
+COME_AGAIN = 5.0
+#: Tries, a second apart at first, to remove a mark when NATS is away.
+REMOVALS = 12
+
+
+class Marks:
+    """The lone runs of suspects that did not end, by message, in a key-value bucket."""
+
+    def __init__(self, bucket: KeyValue) -> None:
+        self._bucket = bucket
+
+    def read(self, key: str) -> tuple[list[dict[str, Any]], int | None]:
+        """The runs that never ended, and the revision by which to add one."""
+        entry = self._bucket.get(key)
+        return ([], None) if entry is None else (json.loads(entry.value), entry.revision)
+
+    def write(self, key: str, runs: list[dict[str, Any]], revision: int | None) -> None:
+        """Returns once it is stored. Raises KeyConflict when another process was faster."""
+        value = json.dumps(runs).encode()
+        if revision is None:
+            self._bucket.create(key, value)
+        else:
+            self._bucket.update(key, value, revision)
+
+    def remove(self, key: str) -> None:
+        """Remove a mark, later if that cannot be now: a run that ended must not count as a death."""
+        try:
+            self._bucket.delete(key)
+        except (BrokerUnavailable, JetStreamError):
+            threading.Thread(target=self._remove_later, args=(key,), name="poison-mark", daemon=True).start()
+
+    def _remove_later(self, key: str) -> None:
+        for attempt in range(REMOVALS):
+            time.sleep(min(2.0**attempt, 60.0))
+            with contextlib.suppress(BrokerUnavailable, JetStreamError):
+                self._bucket.delete(key)
+                return
+        logger.warning("the mark of message %s could not be removed: it counts as a death of its worker", key)
+
+
+@dataclass(slots=True, eq=False)
+class _LoneRun:
+    key: str
+    thread: int
+    timer: threading.Timer | None = None
+    is_marked: bool = True
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Suspects:
+    """Decides for each message of this process whether it may run, together with others or alone."""
+
+    def __init__(self, bucket: KeyValue) -> None:
+        self._marks = Marks(bucket)
+        self._gate = Gate()
+        self._run: _LoneRun | None = None
+
+    def begin(self, message: JetStreamMessage) -> None:
+        """Return when the message may run now. ``end`` must follow in any case.
+
+        Raises GivenBack when it has to go back, with ``give_back_after`` set, and WorkerKilled when it must not run again.
+        """
+        if message.delivery.count < SUSPECT_FROM:
+            if not self._gate.enter():
+                raise _given_back(message, 0.0, "the worker stops")
+            return
+        try:
+            self._begin_alone(message)
+        except (BrokerUnavailable, KeyConflict) as error:
+            raise _given_back(message, COME_AGAIN, str(error)) from error
+        except WorkerKilled:
+            raise
+        except JetStreamError as error:
+            logger.error("suspect message %s cannot be run: %s", message, error)  # noqa: TRY400
+            raise _given_back(message, 10 * COME_AGAIN, str(error)) from error
+
+    def end(self) -> None:
+        """This thread's message is done with, in whatever way. Does no harm when there is none."""
+        run = self._run
+        if run is not None and run.thread == threading.get_ident():
+            self._run = None
+            self._remove_mark(run)
+        self._gate.leave()
+
+    def worker_stops(self) -> None:
+        """What is killed from now on is killed by a person or platform that lost its patience, not by the message."""
+        self._gate.close()
+        run = self._run
+        if run is not None:
+            self._remove_mark(run)
+
+    def worker_starts(self) -> None:
+        self._gate.open()
+
+    def _begin_alone(self, message: JetStreamMessage) -> None:
+        key = f"{message.queue_name}:{message.delivery.sequence}:{message.delivery.stored_ns}"
+        runs, revision = self._marks.read(key)
+        if len(runs) >= DEATHS:
+            raise _killed(message, runs)
+        wait = self._gate.enter_alone()
+        if wait > 0:
+            raise _given_back(message, 0.0 if self._gate.is_closed else wait, "others are running")
+        this_one = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "by": f"{socket.gethostname()}:{os.getpid()}",
+            "delivery": message.delivery.count,
+        }
+        self._marks.write(key, [*runs, this_one], revision)
+        run = self._run = _LoneRun(key, threading.get_ident())
+        if self._gate.is_closed:  # the worker began to stop meanwhile, and did not know of the mark
+            self._run = None
+            self._remove_mark(run)
+            raise _given_back(message, 0.0, "the worker stops")
+        run.timer = threading.Timer(_loneliness(message.delivery.count), self._admit_others, [run])
+        run.timer.daemon = True
+        run.timer.start()
+
+    def _admit_others(self, run: _LoneRun) -> None:
+        """It has run for long without killing anybody: let others run, too, and charge it with nothing from now on."""
+        self._remove_mark(run)
+        self._gate.admit_others(run.thread)
+
+    def _remove_mark(self, run: _LoneRun) -> None:
+        with run.lock:
+            if not run.is_marked:
+                return
+            run.is_marked = False
+        if run.timer is not None:
+            run.timer.cancel()
+        self._marks.remove(run.key)
+
+
+def _loneliness(deliveries: int) -> float:
+    return min(FIRST_LONELINESS * 2.0 ** min(deliveries - SUSPECT_FROM, 16), LONGEST_LONELINESS)
+
+
+def _given_back(message: JetStreamMessage, seconds: float, reason: str) -> GivenBack:
+    message.give_back_after = seconds
+    return GivenBack(reason)
+
+
+def _killed(message: JetStreamMessage, runs: list[dict[str, Any]]) -> WorkerKilled:
+    history = "; ".join(f"{run['at']} in {run['by']}, delivery {run['delivery']}" for run in runs)
+    error = WorkerKilled(
+        f"its worker was killed each of the last {len(runs)} times while this message ran in it alone "
+        f"(delivered {message.delivery.count} times; {history})"
+    )
+    message.fail()
+    logger.error("message %s becomes a dead letter: %s", message, error)
+    return error
