@@ -110,6 +110,7 @@ class JetStreamBroker(ProcessingBroker):
         self._names = Names(namespace)
         self._replicas = replicas
         self._publish_timeout = publish_timeout
+        self.duplicate_window = duplicate_window
         self._lock = threading.Lock()
         self._link: _Link | None = None
         self._pauses: dict[str, QueuePause] = {}
