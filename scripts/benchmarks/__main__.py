@@ -6,7 +6,7 @@ import signal
 import sys
 from types import FrameType
 
-from scripts.benchmarks import BENCHMARKS
+from scripts.benchmarks import BENCHMARKS, WITH_PEERS
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
@@ -17,6 +17,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Run the benchmarks, all of them by default.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="which ones (see --list)")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and what they measure")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="compare the queue with other brokers too (installs them beside the project)",
+    )
     options = parser.parse_args()
     if options.list:
         for name, benchmark in BENCHMARKS.items():
@@ -28,7 +33,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _leave)
     for name in options.names or BENCHMARKS:
         print(f"Measuring {name}", file=sys.stderr, flush=True)
-        for result in BENCHMARKS[name]():
+        benchmark = WITH_PEERS.get(name, BENCHMARKS[name]) if options.peers else BENCHMARKS[name]
+        for result in benchmark():
             print(json.dumps({"benchmark": name, **result}), flush=True)
     return 0
 

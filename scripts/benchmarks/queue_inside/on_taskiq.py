@@ -1,0 +1,72 @@
+"""taskiq on JetStream (taskiq-nats, its pulling broker): the tasks, which a worker imports, and their sender.
+
+Its stream is a file like ours. An asyncio program has no threads that send: eight coroutines stand for eight threads.
+"""
+
+import asyncio
+import os
+import time
+
+import noted
+from driver import PAYLOAD
+from taskiq_nats import PullBasedJetStreamBroker
+
+broker = PullBasedJetStreamBroker([os.environ["BENCH_URL"]], stream_name="taskiq", subject="taskiq", durable="taskiq")
+#: Coroutines that send at once in bulk; more are slower.
+_AT_ONCE = 500
+
+
+@broker.task
+def work(_payload: str) -> None:
+    noted.count()
+
+
+@broker.task
+async def awork(_payload: str) -> None:
+    noted.count()
+
+
+@broker.task
+def stamp(sent: float) -> None:
+    noted.arrived(sent)
+
+
+_drained = awork if os.environ.get("BENCH_ASYNC") else work
+
+
+class Sender:
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(broker.startup())
+
+    def one_by_one(self, *, seconds: float, threads: int) -> int:
+        until = time.perf_counter() + seconds
+
+        async def send() -> int:
+            count = 0
+            while time.perf_counter() < until:
+                await _drained.kiq(PAYLOAD)
+                count += 1
+            return count
+
+        async def all_of_them() -> int:
+            return sum(await asyncio.gather(*(send() for _ in range(threads))))
+
+        return self._loop.run_until_complete(all_of_them())
+
+    def bulk(self, count: int) -> None:
+        async def send() -> None:
+            for begin in range(0, count, _AT_ONCE):
+                size = min(_AT_ONCE, count - begin)
+                await asyncio.gather(*(_drained.kiq(PAYLOAD) for _ in range(size)))
+
+        self._loop.run_until_complete(send())
+
+    def stamped(self) -> None:
+        self._loop.run_until_complete(stamp.kiq(time.monotonic()))
+
+    def delayed(self, count: int, *, seconds: float) -> None:
+        raise NotImplementedError("taskiq-nats has no delays of its own")
+
+    def clear(self) -> None:
+        self._loop.run_until_complete(broker.js.purge_stream("taskiq"))
