@@ -12,11 +12,13 @@ from .errors import (
     StorageFull,
     WorkerKilled,
 )
+from .history import Attempt
 from .key_value import Entry, KeyValue
 from .results import JetStreamResultBackend
 from .streams import QueueStats
 
 __all__ = [
+    "Attempt",
     "BrokerUnavailable",
     "DeadLetter",
     "DeadLetterNotFound",

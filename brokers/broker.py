@@ -24,7 +24,7 @@ from .cancel import Cancellation
 from .connection import Connection, Options
 from .consumer import JetStreamConsumer, Surroundings
 from .cron import Cron, Crons, schedule_of
-from .dead_letters import DeadLetters
+from .dead_letters import NOTES, DeadLetters
 from .errors import BrokerUnavailable, MessageTooLarge
 from .key_value import KeyValue
 from .leases import Delivery, Leases
@@ -122,7 +122,7 @@ class JetStreamBroker(ProcessingBroker):
         self._publisher = Publisher(self._connection, timeout=publish_timeout, create_streams=self._create_streams)
         self._crons = Crons(self._names, self._connection, self._streams, self._publisher)
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
-        self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher)
+        self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher, self._store)
         self._suspects = self._new_suspects()
         super().__init__(middleware)
         self.queues = set()
@@ -273,9 +273,10 @@ class JetStreamBroker(ProcessingBroker):
         try:
             self._store(message, publish_id, delay)
         except MessageTooLarge:
-            if "traceback" not in message.options:
+            if not NOTES & message.options.keys():
                 raise
-            del message.options["traceback"]  # Retries' note made it too large, and is the part that can be missed
+            for note in NOTES & message.options.keys():  # made it too large, and are what can be missed
+                del message.options[note]
             self._store(message, publish_id, delay)
         self.emit_after("enqueue", message, delay)
 

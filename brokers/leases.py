@@ -57,6 +57,8 @@ class Delivery:
     #: Seconds after which the server lends it to another, unless renewed.
     lease: float
     renewed_at: float = field(default_factory=time.monotonic)
+    #: Our clock when it came, in seconds since 1970.
+    received_at: float = field(default_factory=time.time)
 
     @property
     def key(self) -> "Key":

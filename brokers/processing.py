@@ -5,7 +5,7 @@ from typing import Any
 from dramatiq.broker import Broker
 from dramatiq.results import Results
 
-from . import identity
+from . import history, identity
 from .consumer import JetStreamMessage
 from .errors import BrokerUnavailable, JetStreamError
 from .pauses import GivenBack
@@ -69,6 +69,8 @@ class ProcessingBroker(Broker):
         """
         processing = message.processing
         processing.is_after_actor = True
+        if kwargs.get("exception") is not None:
+            history.note(message.message, message.delivery, kwargs["exception"])  # before Retries passes it on
         for middleware in reversed(self.middleware):
             try:
                 getattr(middleware, f"after_{signal}")(self, message, **kwargs)

@@ -114,9 +114,6 @@ class Streams:
         """Messages ready, delayed and lent out, counted at one instant."""
         return self._count(self._names.work_stream, self._names.all_of(queue), time.monotonic() + timeout).messages
 
-    def dead(self, queue: str | None, *, timeout: float = 5.0) -> int:
-        return self._count(self._names.dead_stream, self._names.dead_of(queue), time.monotonic() + timeout).messages
-
     def flush(self, queue: str, *, timeout: float = 5.0) -> None:
         """Drop the work, the schedules and the dead letters of a queue."""
         deadline = time.monotonic() + timeout

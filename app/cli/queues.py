@@ -42,6 +42,8 @@ def list_all(queue: str | None) -> None:
         for letter in page:
             click.echo(_line(letter))
         after = page[-1].sequence
+    if after == 0:
+        click.echo("no dead letters")
 
 
 def _line(letter: DeadLetter) -> str:
