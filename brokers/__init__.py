@@ -14,6 +14,7 @@ from .errors import (
 )
 from .history import Attempt
 from .key_value import Entry, KeyValue
+from .rate_limits import JetStreamRateLimiterBackend
 from .results import JetStreamResultBackend
 from .streams import QueueStats
 
@@ -25,6 +26,7 @@ __all__ = [
     "DeadLetters",
     "Entry",
     "JetStreamBroker",
+    "JetStreamRateLimiterBackend",
     "JetStreamResultBackend",
     "KeyConflict",
     "KeyValue",

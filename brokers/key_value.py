@@ -69,7 +69,7 @@ class KeyValue:
 
     def get(self, key: str) -> Entry | None:
         """The key's value and revision, or None: never set, deleted or expired."""
-        stored = self._last(key, time.monotonic() + self._timeout)
+        stored = self._last_of(self._subject(key), time.monotonic() + self._timeout)
         return None if stored is None or _is_marker(stored) else Entry(stored.body, stored.sequence)
 
     def create(self, key: str, value: bytes, ttl: float | None = None) -> int:
@@ -78,7 +78,7 @@ class KeyValue:
         try:
             return self._write(key, value, deadline, expected=0, ttl=ttl)
         except KeyConflict:
-            stored = self._last(key, deadline)
+            stored = self._last_of(self._subject(key), deadline)
             if stored is not None and not _is_marker(stored):
                 raise
             return self._write(key, value, deadline, expected=0 if stored is None else stored.sequence, ttl=ttl)
@@ -93,6 +93,17 @@ class KeyValue:
         ``ttl``: seconds until it expires. The server counts whole seconds: it is rounded up.
         """
         return self._write(key, value, time.monotonic() + self._timeout, ttl=ttl)
+
+    def revision(self) -> int:
+        """The newest revision of all keys, for ``put_if_unchanged``; 0 while there is none."""
+        stored = self._last_of(f"$KV.{self._bucket}.>", time.monotonic() + self._timeout)
+        return 0 if stored is None else stored.sequence
+
+    def put_if_unchanged(self, key: str, value: bytes, revision: int, ttl: float | None = None) -> int:
+        """Set a key if no key of the bucket was written since this ``revision()``, or raise KeyConflict."""
+        headers = {"Nats-Expected-Last-Subject-Sequence-Subject": f"$KV.{self._bucket}.>"}
+        deadline = time.monotonic() + self._timeout
+        return self._write(key, value, deadline, expected=revision, ttl=ttl, headers=headers)
 
     def delete(self, key: str) -> None:
         """Remove a key's value, if it has one."""
@@ -153,10 +164,10 @@ class KeyValue:
     def _subject(self, key: str) -> str:
         return f"$KV.{self._bucket}.{to_token(key)}"
 
-    def _last(self, key: str, deadline: float) -> Stored | None:
+    def _last_of(self, subject: str, deadline: float) -> Stored | None:
         while True:
             try:
-                return self._api.last(self._stream, self._subject(key), deadline=deadline)
+                return self._api.last(self._stream, subject, deadline=deadline)
             except NoResponders:
                 self._create_bucket(deadline)
 

@@ -29,6 +29,15 @@ def wait_until(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
     return value
 
 
+def requests_of(broker: JetStreamBroker) -> int:
+    """Messages that the broker's event loop sent."""
+
+    async def count() -> int:
+        return (await broker._connection().session()).client.stats["out_msgs"]
+
+    return broker._connection().start_task(count()).result(5)
+
+
 @pytest.fixture
 def namespace() -> str:
     return f"test-{uuid.uuid4().hex[:12]}"

@@ -16,6 +16,7 @@ from dramatiq.broker import Broker
 from dramatiq.common import dq_name, xq_name
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
+from dramatiq.rate_limits import RateLimiterBackend
 from dramatiq.results import ResultBackend
 
 #: The wheel's package where that is installed, else this repository's.
@@ -41,6 +42,10 @@ def make_broker(middleware: list[Middleware] | None = None) -> Broker:
 
 def make_result_backend() -> ResultBackend:
     return broker_package.JetStreamResultBackend(broker=make_broker([]))
+
+
+def make_rate_limiter_backend() -> RateLimiterBackend:
+    return broker_package.JetStreamRateLimiterBackend(broker=make_broker([]))
 
 
 def _real(broker: Broker) -> Any:

@@ -17,7 +17,7 @@ from dramatiq.results.backends import RedisBackend
 
 from brokers import BrokerUnavailable, JetStreamBroker, JetStreamResultBackend, watches
 from scripts.services import EmbeddedNats
-from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
+from tests.brokers.conftest import MakeBroker, MakeWorker, requests_of, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -164,15 +164,6 @@ def test_who_waits_asks_the_server_once(broker: JetStreamBroker, backend: JetStr
     with pytest.raises(ResultTimeout):
         backend.get_result(a_message(), block=True, timeout=1500)
     assert requests_of(broker) - before == 1
-
-
-def requests_of(broker: JetStreamBroker) -> int:
-    """Messages that the broker's event loop sent."""
-
-    async def count() -> int:
-        return (await broker._connection().session()).client.stats["out_msgs"]
-
-    return broker._connection().start_task(count()).result(5)
 
 
 def test_many_who_wait_share_one_connection_and_all_are_told(
