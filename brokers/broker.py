@@ -18,7 +18,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from . import cancel, headers, identity
+from . import cancel, headers, identity, lanes
 from .api import Api
 from .cancel import Cancellation
 from .connection import Connection, Options
@@ -27,6 +27,7 @@ from .cron import Cron, Crons, schedule_of
 from .dead_letters import NOTES, DeadLetters
 from .errors import BrokerUnavailable, MessageTooLarge
 from .key_value import KeyValue
+from .lanes import Bells
 from .leases import Delivery, Leases
 from .names import Names
 from .pauses import QueuePause, guarded
@@ -119,6 +120,7 @@ class JetStreamBroker(ProcessingBroker):
             self._names, self._connection, replicas=replicas, ack_wait=ack_wait, duplicate_window=duplicate_window
         )
         self._api = Api(self._connection)
+        self._bells = Bells(self._names, self._connection)
         self._publisher = Publisher(self._connection, timeout=publish_timeout, create_streams=self._create_streams)
         self._crons = Crons(self._names, self._connection, self._streams, self._publisher)
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
@@ -126,7 +128,7 @@ class JetStreamBroker(ProcessingBroker):
         self._suspects = self._new_suspects()
         super().__init__(middleware)
         self.queues = set()
-        self.actor_options |= {"infrastructure_errors"}
+        self.actor_options |= {"infrastructure_errors", lanes.LANE, lanes.PRIORITY}
         _brokers.add(self)
 
     @classmethod
@@ -157,7 +159,15 @@ class JetStreamBroker(ProcessingBroker):
 
         Its option ``infrastructure_errors``, an exception class or a tuple of them, names failures that are ours and
         not the message's: such a message goes back to its queue, which pauses, and no retry is consumed.
+
+        Its option ``lane``, a function of the message that returns a text or None, keeps messages apart: lanes get their
+        turns, and a long one delays no other.  ``broker_priority``, 0 to 255, orders within a lane, higher first.  Both may
+        also be given to ``send_with_options``.
+
+        Raises:
+          ValueError: For an option that cannot be kept.
         """
+        lanes.check_actor(actor.options)
         errors = actor.options.get("infrastructure_errors") or ()
         ours = errors if isinstance(errors, tuple) else (errors,)
         actor.fn = guarded(actor.fn, ours, _pause_of_caller)
@@ -264,6 +274,8 @@ class JetStreamBroker(ProcessingBroker):
         eta = message.options.pop("eta", None)
         if delay is None and isinstance(eta, int | float):
             delay = eta - current_millis()
+        actor = self.actors.get(message.actor_name)
+        lanes.place(message, {} if actor is None else actor.options)
         self.emit_before("enqueue", message, delay)
         headers.check(message)
         return message, delay
@@ -316,8 +328,7 @@ class JetStreamBroker(ProcessingBroker):
         surroundings = Surroundings(
             connection=link.connection,
             leases=link.leases,
-            stream=self._names.work_stream,
-            pull_subject=f"$JS.API.CONSUMER.MSG.NEXT.{self._names.work_stream}.{self._names.consumer(queue_name)}",
+            names=self._names,
             bind=self._streams.bind,
             bury=self._bury,
             restore=self._crons.restore,
@@ -381,7 +392,7 @@ class JetStreamBroker(ProcessingBroker):
         )
         sequence = self._publisher.publish_delayed(
             message.encode(),
-            work_subject=self._names.work(queue, actor),
+            work_subject=lanes.work_subject(self._names, message),
             schedule_subject=schedule,
             publish_id=publish_id,
             delay=delay,
@@ -389,6 +400,8 @@ class JetStreamBroker(ProcessingBroker):
         )
         if delay >= SHORT_DELAY:
             cancel.note(message, schedule, sequence)
+        else:
+            self._bells.ring(message)
 
     def _bury(self, delivery: Delivery, *, error: BaseException | None, message: "Message[Any] | None") -> None:
         max_payload = self._connection().max_payload

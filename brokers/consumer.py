@@ -9,7 +9,6 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,9 +21,12 @@ from .connection import Connection
 from .errors import BrokerUnavailable, RequestRefused, ServerTooOld
 from .identity import Processing
 from .leases import ACK, Delivery, Leases, give_back
+from .names import Names
 from .pauses import QueuePause
 from .publisher import DUE, SHORT_DELAY
 from .puller import Puller
+from .sources import Source, Sources
+from .waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +83,7 @@ class Surroundings:
 
     connection: Connection
     leases: Leases
-    stream: str
-    pull_subject: str
+    names: Names
     bind: Bind
     bury: Bury
     #: The message of a delivery. Raises DecodeError.
@@ -111,13 +112,14 @@ class JetStreamConsumer(Consumer):
         self._prefetch = max(1, prefetch)
         self._timeout = timeout
         self._changed = threading.Condition()
-        self._ready: deque[Delivery] = deque()
+        self._waiting = Waiting()
         self._kept: dict[int, tuple[Delivery, asyncio.TimerHandle]] = {}
         self._handed = 0
         self._lease: float | None = None
         self._next_bind = 0.0
         self._is_closed = False
-        self._puller = Puller(self, surroundings.pull_subject)
+        self._sources = Sources(surroundings.names, queue)
+        self._puller = Puller(self, self._sources, surroundings.names, surroundings.connection)
 
     # Dramatiq's interface
 
@@ -196,9 +198,11 @@ class JetStreamConsumer(Consumer):
             while not self._is_closed:
                 wait = deadline - time.monotonic()
                 paused = self.pause.remaining()
-                if paused <= 0 and self._ready and self._handed < self._prefetch:
-                    self._handed += 1
-                    return self._ready.popleft()
+                if paused <= 0 and self._handed < self._prefetch:
+                    delivery = self._waiting.take(self._sources.is_outranked)
+                    if delivery is not None:
+                        self._handed += 1
+                        return delivery
                 if wait <= 0 or self._lease is None:
                     return None
                 self._changed.wait(min(wait, paused) if paused > 0 else wait)
@@ -211,7 +215,7 @@ class JetStreamConsumer(Consumer):
             logger.warning("message %d of queue %s cannot be decoded: dead letter", delivery.sequence, self.queue_name)
             self._bury_undecodable(delivery, error)
             return None
-        return JetStreamMessage(message, delivery, self, self._home.stream)
+        return JetStreamMessage(message, delivery, self, self._home.names.work_stream)
 
     def _bury_undecodable(self, delivery: Delivery, error: DecodeError) -> None:
         try:
@@ -223,8 +227,7 @@ class JetStreamConsumer(Consumer):
 
     def _give_back_rest(self) -> None:
         with self._changed:
-            rest = list(self._ready)
-            self._ready.clear()
+            rest = self._waiting.drain()
         for delivery in rest:
             self._leases.settle(delivery, give_back())
 
@@ -234,17 +237,16 @@ class JetStreamConsumer(Consumer):
     def lease(self) -> float:
         return self._lease or 30.0
 
-    @property
-    def worthwhile(self) -> int:
-        """The fewest free places that are worth a request: with a quarter free, Dramatiq's threads still have work."""
-        return max(1, self._prefetch // 4)
-
-    def room(self) -> int:
-        """How many more messages there is a place for."""
+    def plan(self, now: float) -> list[tuple[Source, int]]:
+        """Which sources to ask for how many, so that no more messages are out than there are places."""
         with self._changed:
-            if self._is_closed or len(self._kept) >= MAX_KEPT:
-                return 0
-            return self._prefetch - self._handed - len(self._ready)
+            if self._is_closed or self.pause.is_held or len(self._kept) >= MAX_KEPT:
+                return []
+            room = self._prefetch - self._handed - len(self._waiting)
+            best = self._waiting.best()
+        # With a quarter free, Dramatiq's threads still have work.
+        worthwhile = max(1, self._prefetch // 4)
+        return self._sources.plan(room=room, worthwhile=worthwhile, waiting=best, is_blocked=_never, now=now)
 
     def take(self, delivery: Delivery) -> None:
         """A message came: keep it until it is due, or make it available."""
@@ -261,6 +263,18 @@ class JetStreamConsumer(Consumer):
             self._puller.hasten()  # it took no place
         else:
             self._make_ready(delivery)
+
+    def sources_changed(self) -> None:
+        """A higher priority that waiting messages stood back for may not come after all."""
+        with self._changed:
+            if self._waiting:
+                self._changed.notify_all()
+
+    def hold(self, is_held: bool) -> None:
+        """Whether an operator paused the queue."""
+        if self.pause.hold(is_held):
+            with self._changed:
+                self._changed.notify_all()
 
     def unbind(self) -> None:
         """The consumer is gone from the server: have it made again."""
@@ -281,5 +295,9 @@ class JetStreamConsumer(Consumer):
 
     def _make_ready(self, delivery: Delivery) -> None:
         with self._changed:
-            self._ready.append(delivery)
+            self._waiting.add(delivery)
             self._changed.notify()
+
+
+def _never(_lane: str) -> bool:
+    return False

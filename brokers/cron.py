@@ -17,6 +17,7 @@ from dramatiq.message import Message
 from . import headers
 from .api import Api, Stored
 from .connection import Connection
+from .lanes import work_subject
 from .leases import Delivery
 from .names import Names
 from .publisher import Publisher
@@ -98,7 +99,7 @@ class Crons:
     def _store(self, subject: str, cron: Cron) -> None:
         schedule = {
             "Nats-Schedule": cron.schedule,
-            "Nats-Schedule-Target": self._names.work(cron.message.queue_name, cron.message.actor_name),
+            "Nats-Schedule-Target": work_subject(self._names, cron.message),
             FINGERPRINT: cron.fingerprint,
         }
         if cron.time_zone is not None:

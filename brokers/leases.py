@@ -56,6 +56,10 @@ class Delivery:
     headers: dict[str, str]
     #: Seconds after which the server lends it to another, unless renewed.
     lease: float
+    #: How many more its consumer has for anybody.
+    pending: int = 0
+    lane: str = ""
+    priority: int = 0
     renewed_at: float = field(default_factory=time.monotonic)
     #: Our clock when it came, in seconds since 1970.
     received_at: float = field(default_factory=time.time)
@@ -65,7 +69,7 @@ class Delivery:
         return self.sequence, self.stored_ns
 
     @classmethod
-    def of(cls, message: Msg, *, queue: str, lease: float) -> "Delivery":
+    def of(cls, message: Msg, *, queue: str, lease: float, lane: str = "", priority: int = 0) -> "Delivery":
         # $JS.ACK.[domain.account.]stream.consumer.count.stream-seq.consumer-seq.timestamp.pending[.token] (ADR-15)
         tokens = message.reply.split(".")
         tokens = tokens[4:] if len(tokens) > 9 else tokens[2:]
@@ -79,6 +83,9 @@ class Delivery:
             body=message.data,
             headers=message.headers or {},
             lease=lease,
+            pending=int(tokens[6]),
+            lane=lane,
+            priority=priority,
         )
 
 

@@ -14,12 +14,15 @@ Beside them lie ``cron.<owner>.<name>`` (recurring messages), ``dead.<queue>.<ac
 ``slot.<queue>.<lane>.<number>`` (in the stream of slots), and ``bell.<queue>``, which no stream keeps.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 
 _LEGAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ESCAPE = re.compile(rb"=([0-9A-F]{2})")
+#: The longest token of a lane in a consumer's name, which becomes the name of a directory; longer ones are hashed.
+_LONGEST = 120
 #: Seconds of one step of a schedule's ``due``: what is overdue is found by asking for past steps only.
 DUE_STEP = 10
 
@@ -81,7 +84,15 @@ class Names:
 
     def lanes_of(self, queue: str) -> str:
         """Everything of a queue that has a lane or a priority."""
+        return f"{self.namespace}.lane.{to_token(queue)}.*.*.*.*"
+
+    def looks_at(self, queue: str) -> str:
+        """What workers look at: the lanes, and whether the queue is paused."""
         return f"{self.namespace}.lane.{to_token(queue)}.>"
+
+    def pause(self, queue: str) -> str:
+        """A message lies here while a queue is paused."""
+        return f"{self.namespace}.lane.{to_token(queue)}.=paused"
 
     def lane(self, queue: str, lane: str, priority: int) -> str:
         """Everything of one lane and priority."""
@@ -146,6 +157,17 @@ class Names:
 
     def consumer(self, queue: str) -> str:
         return to_token(queue)
+
+    def lane_consumer(self, queue: str, lane: str, priority: int) -> str:
+        """No queue's own consumer is called like this: a token has no two ``=`` in a row."""
+        name = to_token(lane)
+        if len(name) > _LONGEST:
+            name = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+        return f"{self.lane_consumers(queue)}{priority}=={name}"
+
+    def lane_consumers(self, queue: str) -> str:
+        """How the names of all its lanes' consumers begin."""
+        return f"{to_token(queue)}=="
 
     def bucket(self, name: str) -> str:
         """A key-value bucket, the namespace included."""

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds of the first pause, and of the longest; each is twice the one before.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+#: Seconds until a message comes again that met a queue which an operator paused.
+HELD_PAUSE = 1.0
 
 
 class GivenBack(Retry):
@@ -31,10 +33,22 @@ class QueuePause:
         self._until = 0.0
         self._failures = 0
         self._outage_began = 0.0
+        #: An operator paused the queue, for all workers.
+        self.is_held = False
 
     def remaining(self) -> float:
         """Seconds until the queue goes on; 0.0 when it does."""
-        return max(0.0, self._until - time.monotonic())
+        return HELD_PAUSE if self.is_held else max(0.0, self._until - time.monotonic())
+
+    def hold(self, is_held: bool) -> bool:
+        """Pause until told otherwise, or go on. Returns whether that is news."""
+        if self.is_held == is_held:
+            return False
+        self.is_held = is_held
+        logger.warning(
+            "queue %s %s", self._queue, "is paused by an operator" if is_held else "goes on, an operator says"
+        )
+        return True
 
     def failed(self, error: BaseException) -> float:
         """Note a failure of ours. Returns the seconds until the queue goes on.

@@ -1,8 +1,11 @@
-"""The standing pull of a consumer: asks for as many messages as there are free places, and notices silence."""
+"""Pulls what a consumer has free places for: from the main line by a standing pull, from lanes as long as they have something.
+
+A standing pull is asked again when places become free, when it ends or falls silent, and on every new connection. A lane's
+source is asked without waiting; its consumer on the server is made when it turns out to be missing, and vanishes by itself.
+"""
 
 import asyncio
 import concurrent.futures
-import itertools
 import json
 import logging
 import threading
@@ -13,8 +16,13 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from .connection import Connection
+from .lanes import BELL_PAUSE, rung
 from .leases import Delivery
+from .looks import Looks
+from .names import Names
 from .session import Session, status
+from .sources import Source, Sources
+from .streams import consumer_request
 
 if TYPE_CHECKING:
     from .consumer import JetStreamConsumer
@@ -23,22 +31,30 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that one pull stands, between its heartbeats, and of silence after which it is taken for lost.
 PULL_EXPIRES, HEARTBEAT, SILENCE = 30.0, 0.5, 1.25
+#: Seconds after which a lane's consumer that nobody asks and that has nothing lent out is removed by the server.
+INACTIVE = 300.0
+#: Seconds until a source is asked again that refused, and that could not be made.
+REFUSED_PAUSE, UNMADE_PAUSE = 0.25, 5.0
 
 
 class Puller:
-    """The standing pull of one consumer. Lives in the event loop, ``start`` and ``wake`` apart."""
+    """All pulls of one consumer. Lives in the event loop, ``start`` and ``wake`` apart."""
 
-    def __init__(self, consumer: "JetStreamConsumer", subject: str) -> None:
+    def __init__(self, consumer: "JetStreamConsumer", sources: Sources, names: Names, connection: Connection) -> None:
         self._consumer = consumer
-        self._subject = subject
+        self._sources = sources
+        self._stream = names.work_stream
+        self._bell = names.bell(consumer.queue_name)
+        self._looks = Looks(names, consumer.queue_name, connection, on_pause=consumer.hold, on_failure=self._complain)
         self._is_bound = threading.Event()
         self._connection: Connection | None = None
+        self._session: Session | None = None
         self._task: concurrent.futures.Future[None] | None = None
         self._wakeup = asyncio.Event()
-        self._numbers = itertools.count()
-        self._asked = 0
         self._heard_at = 0.0
-        self._not_before = 0.0
+        self._has_looked = False
+        self._looked_at = 0.0
+        self._has_complained = False
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
 
@@ -99,58 +115,159 @@ class Puller:
     async def _pull_from(self, session: Session, connection: Connection) -> None:
         inbox = session.client.new_inbox()
         pulls = await session.client.subscribe(f"{inbox}.*", cb=self._came, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._asked, self._heard_at = 0, time.monotonic()
-        watch = connection.spawn(self._wake_when_lost(session))
-        while not (session.lost.is_set() or self._stopping.is_set()):
-            self._wakeup.clear()
-            if self._is_bound.is_set():
-                await self._ask(session, inbox)
-            try:
-                await asyncio.wait_for(self._wakeup.wait(), HEARTBEAT)
-            except TimeoutError:
-                self._check_silence(connection)
-        watch.cancel()
+        bells = await session.client.subscribe(self._bell, cb=self._rang, pending_msgs_limit=0, pending_bytes_limit=0)
+        self._sources.forget_all()
+        self._session, self._heard_at, self._has_looked = session, time.monotonic(), False
+        helpers = [
+            connection.spawn(work) for work in (self._wake_when_lost(session), self._tick(connection), self._look())
+        ]
+        try:
+            while not (session.lost.is_set() or self._stopping.is_set()):
+                self._wakeup.clear()
+                if self._is_bound.is_set() and self._has_looked:
+                    await self._ask(session, inbox)
+                await self._wakeup.wait()
+        finally:
+            for helper in helpers:
+                helper.cancel()
         if not session.lost.is_set():
+            await bells.unsubscribe()
             await pulls.drain()  # type: ignore[no-untyped-call]  # what is on its way still arrives, and is given back
 
     async def _wake_when_lost(self, session: Session) -> None:
         await session.lost.wait()
         self._wakeup.set()
 
+    async def _tick(self, connection: Connection) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            self._check_silence(connection)
+            self._wakeup.set()
+
+    async def _look(self) -> None:
+        """Find now and then what no bell told of: schedules that fired, and what was there before."""
+        async for places in self._looks.each():
+            if places is not None:
+                self._sources.found(places, asked_at=self._looks.asked_at)
+            self._has_looked = True
+            self._consumer.sources_changed()
+            self._wakeup.set()
+
+    async def _rang(self, message: Msg) -> None:
+        place = rung(message.data)
+        if place is None:
+            self._looks.hasten()
+            return
+        self._tell(place)
+        if self._connection is not None:  # the next messages of its sender come without a bell
+            self._connection.call_later(2 * BELL_PAUSE, self._tell, place)
+
+    def _tell(self, place: tuple[str, int]) -> None:
+        self._sources.tell(place, time.monotonic())
+        self._wakeup.set()
+
     async def _ask(self, session: Session, inbox: str) -> None:
         """Ask for as many as there is room for; not for single places while there is work in hand."""
-        room = self._consumer.room() - self._asked
-        if room < self._consumer.worthwhile or time.monotonic() < self._not_before:
-            return
-        request = {"batch": room, "expires": int(PULL_EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
-        if self._asked == 0:
-            self._heard_at = time.monotonic()
-        self._asked += room
-        reply = f"{inbox}.{next(self._numbers)}"
-        await session.client.publish(self._subject, json.dumps(request).encode(), reply=reply)
+        now = time.monotonic()
+        for source, batch in self._consumer.plan(now):
+            request: dict[str, object] = {"batch": batch}
+            if source is self._sources.main:
+                if source.not_before > now:
+                    continue
+                if source.asked == 0:
+                    self._heard_at = now
+                request |= {"expires": int(PULL_EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
+            else:
+                request["no_wait"] = True
+            self._sources.asked_for(source, batch, now)
+            subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{source.consumer}"
+            await session.client.publish(subject, json.dumps(request).encode(), reply=f"{inbox}.{source.number}")
 
     async def _came(self, message: Msg) -> None:
         self._heard_at = time.monotonic()
-        state = status(message)
         if message.reply.startswith("$JS.ACK."):
-            self._asked = max(0, self._asked - 1)
-            self._consumer.take(Delivery.of(message, queue=self._consumer.queue_name, lease=self._consumer.lease))
+            self._take(message)
             return
-        if state == "100":
+        state = status(message)
+        source = self._sources.of_number(message.subject.rpartition(".")[2])
+        if state == "100" or source is None:
             return
         if state == "503":
-            self._asked = 0
-            self._is_bound.clear()
-            self._consumer.unbind()
+            self._is_missing(source)
             return
         # The pull ended: expired (408), nothing there (404), or a leader changed (409).
         if state == "409":
-            self._not_before = time.monotonic() + HEARTBEAT / 2
-        left = (message.headers or {}).get("Nats-Pending-Messages")
-        self._asked = max(0, self._asked - int(left)) if left else 0
+            self._sources.refused(source, until=self._heard_at + REFUSED_PAUSE, now=self._heard_at)
+        else:
+            left = (message.headers or {}).get("Nats-Pending-Messages")
+            source.asked = max(0, source.asked - int(left)) if left else 0
+            self._sources.emptied(source)
+        self._consumer.sources_changed()
         self._wakeup.set()
 
+    def _take(self, message: Msg) -> None:
+        consumer, name = self._consumer, _consumer_of(message.reply)
+        source = self._sources.of_consumer(name)
+        lane, priority = ("", 0) if source is None else (source.lane, source.priority)
+        delivery = Delivery.of(message, queue=consumer.queue_name, lease=consumer.lease, lane=lane, priority=priority)
+        if source is not None:
+            source.asked = max(0, source.asked - 1)
+            if source is not self._sources.main:
+                if delivery.pending == 0:
+                    self._sources.emptied(source)
+                if source.asked == 0:
+                    self._wakeup.set()
+        consumer.take(delivery)
+
+    def _is_missing(self, source: Source) -> None:
+        source.asked = 0
+        if source is self._sources.main:
+            self._is_bound.clear()
+            self._consumer.unbind()
+        elif self._connection is not None:
+            source.is_being_made = True
+            self._connection.spawn(self._make(source, self._connection))
+            self._wakeup.set()
+
+    async def _make(self, source: Source, connection: Connection) -> None:
+        subject, body = consumer_request(
+            self._stream, source.consumer, source.filter_subject, ack_wait=self._consumer.lease, inactive=INACTIVE
+        )
+        answer = connection.send(f"$JS.API.{subject}", json.dumps(body).encode())
+        try:
+            content = json.loads((await asyncio.wait_for(asyncio.wrap_future(answer), UNMADE_PAUSE)).data or b"{}")
+        except (TimeoutError, nats.errors.Error, OSError) as error:
+            self._complain(f"{type(error).__name__} when making a consumer for lane {source.lane!r}")
+            content = {"error": type(error).__name__}
+        now = time.monotonic()
+        if "error" in content:
+            logger.debug("no consumer for lane %r of %s: %s", source.lane, self._consumer.queue_name, content["error"])
+            self._sources.made(source, now, not_before=now + UNMADE_PAUSE)
+        else:
+            self._sources.made(source, now)
+        self._consumer.sources_changed()
+        self._wakeup.set()
+
+    def _complain(self, reason: str) -> None:
+        if not self._has_complained and not self._stopping.is_set():
+            self._has_complained = True
+            logger.warning(
+                "queue %s: NATS did not answer (%s). If that is a permission, its lanes and priorities are left to other"
+                " workers; this one goes on with the main line",
+                self._consumer.queue_name,
+                reason,
+            )
+
     def _check_silence(self, connection: Connection) -> None:
-        if self._asked > 0 and time.monotonic() - self._heard_at > SILENCE:
-            self._asked = 0
-            connection.suspect()
+        now = time.monotonic()
+        for source in self._sources.asked():
+            # A lane's source answers at once; the main line's pull stands, with heartbeats.
+            if now - (self._heard_at if source is self._sources.main else source.asked_at) > SILENCE:
+                source.asked = 0
+                connection.suspect()
+
+
+def _consumer_of(reply: str) -> str:
+    # $JS.ACK.stream.consumer.… or $JS.ACK.domain.account.stream.consumer.… (ADR-15)
+    tokens = reply.split(".")
+    return tokens[5] if len(tokens) > 9 else tokens[3]

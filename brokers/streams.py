@@ -99,15 +99,17 @@ class Streams:
     def counts(self, queue: str, *, timeout: float = 5.0) -> QueueStats:
         """What a queue holds. A queue that does not exist yet holds nothing."""
         deadline = time.monotonic() + timeout
-        waiting = self._count(self._names.work_stream, self._names.work_of(queue), deadline)
-        outstanding = self._outstanding(queue, deadline) if waiting.messages else 0
+        main = self._count(self._names.work_stream, self._names.work_of(queue), deadline)
+        lanes = self._count(self._names.work_stream, self._names.lanes_of(queue), deadline)
+        outstanding = self._outstanding(queue, deadline) if main.messages else 0
+        outstanding += self._outstanding_of_lanes(queue, deadline) if lanes.messages else 0
         return QueueStats(
             queue=queue,
-            ready=max(0, waiting.messages - outstanding),
+            ready=max(0, main.messages + lanes.messages - outstanding),
             delayed=self._count(self._names.work_stream, self._names.schedules_of(queue), deadline).messages,
             outstanding=outstanding,
             dead=self._count(self._names.dead_stream, self._names.dead_of(queue), deadline).messages,
-            oldest_seconds=waiting.oldest_seconds,
+            oldest_seconds=max(main.oldest_seconds, lanes.oldest_seconds),
         )
 
     def unfinished(self, queue: str, *, timeout: float = 5.0) -> int:
@@ -119,6 +121,7 @@ class Streams:
         deadline = time.monotonic() + timeout
         self.purge(self._names.work_stream, self._names.schedules_of(queue), deadline)
         self.purge(self._names.work_stream, self._names.work_of(queue), deadline)
+        self.purge(self._names.work_stream, self._names.lanes_of(queue), deadline)
         self.purge(self._names.dead_stream, self._names.dead_of(queue), deadline)
 
     def purge(self, stream: str, subject: str, deadline: float) -> int:
@@ -141,6 +144,18 @@ class Streams:
                 return 0
             raise
 
+    def _outstanding_of_lanes(self, queue: str, deadline: float) -> int:
+        """Lent out of all lanes: their consumers are made on demand, so the server has to say which there are."""
+        prefix, outstanding, offset = self._names.lane_consumers(queue), 0, 0
+        while True:
+            request = f"CONSUMER.LIST.{self._names.work_stream}"
+            answer = self._api.ask(request, {"offset": offset}, deadline=deadline)
+            page = answer.get("consumers") or []
+            outstanding += sum(int(each["num_ack_pending"]) for each in page if each["name"].startswith(prefix))
+            offset += len(page)
+            if not page or offset >= int(answer["total"]):
+                return outstanding
+
     def _count(self, stream: str, subject: str, deadline: float) -> "_Count":
         try:
             first = self._api.first(stream, subject, deadline=deadline)
@@ -150,21 +165,8 @@ class Streams:
 
     def _apply_consumer(self, queue: str, deadline: float) -> None:
         stream, name, subject = self._names.work_stream, self._names.consumer(queue), self._names.work_of(queue)
-        config = {
-            "name": name,
-            "durable_name": name,
-            "description": f"Dramatiq queue {queue}",
-            "filter_subject": subject,
-            "deliver_policy": "all",
-            "ack_policy": "explicit",
-            "ack_wait": int(self._ack_wait * NANOSECONDS),
-            "max_deliver": -1,
-            # Each worker bounds itself; one bound for all would let held messages block idle workers.
-            "max_ack_pending": -1,
-            "max_waiting": 2048,
-        }
-        body = {"stream_name": stream, "config": config}
-        self._api.ask(f"CONSUMER.CREATE.{stream}.{name}.{subject}", body, deadline=deadline)
+        request, body = consumer_request(stream, name, subject, ack_wait=self._ack_wait)
+        self._api.ask(request, body, deadline=deadline)
 
     def _work_config(self) -> dict[str, Any]:
         return self._config(self._names.work_stream, self._names.work_subjects) | {
@@ -196,6 +198,30 @@ class Streams:
             "allow_direct": True,
             "duplicate_window": int(self._duplicate_window * NANOSECONDS),
         }
+
+
+def consumer_request(
+    stream: str, name: str, subject: str, *, ack_wait: float, inactive: float | None = None
+) -> tuple[str, dict[str, Any]]:
+    """What makes a consumer: the request's subject and body.
+
+    ``inactive``: seconds without a pull or anything lent out after which the server removes it.
+    """
+    config = {
+        "name": name,
+        "durable_name": name,
+        "filter_subject": subject,
+        "deliver_policy": "all",
+        "ack_policy": "explicit",
+        "ack_wait": int(ack_wait * NANOSECONDS),
+        "max_deliver": -1,
+        # Each worker bounds itself; one bound for all would let held messages block idle workers.
+        "max_ack_pending": -1,
+        "max_waiting": 2048,
+    }
+    if inactive is not None:
+        config["inactive_threshold"] = int(inactive * NANOSECONDS)
+    return f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
 
 
 @dataclass(frozen=True, slots=True)

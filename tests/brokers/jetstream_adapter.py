@@ -23,7 +23,7 @@ from dramatiq.results import ResultBackend
 PACKAGE = "dramatiq_jetstream" if find_spec("dramatiq_jetstream") else "brokers"
 broker_package, names, testing = (import_module(PACKAGE + part) for part in ("", ".names", ".testing"))
 NAMES = names.Names("conformance")
-LACKS = {"priority"}
+LACKS: set[str] = set()
 XFAIL: dict[str, str] = {}
 
 
