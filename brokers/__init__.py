@@ -3,6 +3,7 @@
 from .broker import JetStreamBroker
 from .dead_letters import DeadLetter, DeadLetters
 from .errors import (
+    AlreadyQueued,
     BrokerUnavailable,
     DeadLetterNotFound,
     KeyConflict,
@@ -19,6 +20,7 @@ from .results import JetStreamResultBackend
 from .streams import QueueStats
 
 __all__ = [
+    "AlreadyQueued",
     "Attempt",
     "BrokerUnavailable",
     "DeadLetter",

@@ -6,7 +6,7 @@ import ssl
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from . import cancel, headers, identity, lanes
+from . import cancel, headers, identity, lanes, unique
 from .api import Api
 from .cancel import Cancellation
 from .connection import Connection, Options
@@ -38,6 +38,7 @@ from .servers import Servers
 from .session import NoResponders
 from .streams import QueueStats, Streams
 from .sweep import OverdueSchedules, Sweeper
+from .unique import Claim, Uniques
 
 #: Seconds after which a message that its worker stopped renewing is lent to another: what a SIGKILL costs it.
 ACK_WAIT = 30.0
@@ -126,9 +127,17 @@ class JetStreamBroker(ProcessingBroker):
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
         self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher, self._store)
         self._suspects = self._new_suspects()
+        self._uniques = Uniques(
+            self._names,
+            self._api,
+            self.key_value(unique.STARTED_BUCKET, ttl=unique.STARTED_TTL),
+            restore=self._crons.restore_found,
+            timeout=publish_timeout,
+        )
+        self.started = self._uniques.started
         super().__init__(middleware)
         self.queues = set()
-        self.actor_options |= {"infrastructure_errors", lanes.LANE, lanes.PRIORITY}
+        self.actor_options |= {"infrastructure_errors", lanes.LANE, lanes.PRIORITY, unique.UNIQUE, unique.WHILE}
         _brokers.add(self)
 
     @classmethod
@@ -164,10 +173,16 @@ class JetStreamBroker(ProcessingBroker):
         turns, and a long one delays no other.  ``broker_priority``, 0 to 255, orders within a lane, higher first.  Both may
         also be given to ``send_with_options``.
 
+        Its option ``unique`` lets at most one of its messages with the same key be queued or running: True makes the key
+        from the arguments, a function of the message may return another text, or None for a message that is not unique.
+        With ``unique_while="queued"`` another may be queued once one has started. Enqueueing one that is queued already
+        stores nothing and returns the message that is, with the option ``already_queued``.
+
         Raises:
           ValueError: For an option that cannot be kept.
         """
         lanes.check_actor(actor.options)
+        unique.check_actor(actor.options)
         errors = actor.options.get("infrastructure_errors") or ()
         ours = errors if isinstance(errors, tuple) else (errors,)
         actor.fn = guarded(actor.fn, ours, _pause_of_caller)
@@ -254,6 +269,7 @@ class JetStreamBroker(ProcessingBroker):
           BrokerUnavailable: When the server did not confirm within ``publish_timeout``.
           StorageFull: When the server has no room.
           MessageTooLarge: At once, when the server would not take it.
+          AlreadyQueued: When it is unique, another is queued, and a pipeline or group waits for this very one.
         """
         try:
             return self._enqueue(message, delay)
@@ -270,27 +286,32 @@ class JetStreamBroker(ProcessingBroker):
         """
         queue_name = self._known(message.queue_name)
         message = message.copy(queue_name=queue_name)  # Retries passes a proxy, and goes on changing its options
-        message.options.pop(cancel.OPTION, None)  # of an earlier enqueue
+        for option in (cancel.OPTION, unique.ALREADY_QUEUED):  # of an earlier enqueue
+            message.options.pop(option, None)
         eta = message.options.pop("eta", None)
         if delay is None and isinstance(eta, int | float):
             delay = eta - current_millis()
         actor = self.actors.get(message.actor_name)
         lanes.place(message, {} if actor is None else actor.options)
+        unique.place(message, actor)
         self.emit_before("enqueue", message, delay)
         headers.check(message)
         return message, delay
 
-    def enqueue_prepared(self, message: "Message[Any]", *, delay: float | None, publish_id: str) -> None:
+    def enqueue_prepared(self, message: "Message[Any]", *, delay: float | None, publish_id: str) -> "Message[Any]":
         """The second half of ``enqueue``: returns when the message is stored, once for each publish id."""
+        claim = self._uniques.claim(message, publish_id)
         try:
-            self._store(message, publish_id, delay)
+            self._store(message, publish_id, delay, claim)
         except MessageTooLarge:
             if not NOTES & message.options.keys():
                 raise
             for note in NOTES & message.options.keys():  # made it too large, and are what can be missed
                 del message.options[note]
-            self._store(message, publish_id, delay)
+            self._store(message, publish_id, delay, claim)
+        standing = self._uniques.standing(message, claim) if claim is not None and claim.is_beaten else message
         self.emit_after("enqueue", message, delay)
+        return standing
 
     def cancel(self, message: "Message[Any] | str") -> bool:
         """Take a delayed message back.
@@ -381,23 +402,29 @@ class JetStreamBroker(ProcessingBroker):
 
     def _enqueue(self, message: "Message[Any]", delay: float | None) -> "Message[Any]":
         message, delay = self.prepare(message, delay)
-        self.enqueue_prepared(message, delay=delay, publish_id=identity.publish_id(message))
-        return message
+        return self.enqueue_prepared(message, delay=delay, publish_id=identity.publish_id(message))
 
-    def _store(self, message: "Message[Any]", publish_id: str, delay: float | None) -> None:
+    def _store(self, message: "Message[Any]", publish_id: str, delay: float | None, claim: Claim | None = None) -> None:
         delay = delay or 0
-        queue, actor = message.queue_name, message.actor_name
+        queue, actor, key = message.queue_name, message.actor_name, unique.key_of(message)
         schedule = self._names.schedule(
-            queue, actor, publish_id, due=time.time() + delay / 1000, message_id=message.message_id
+            queue, actor, key or publish_id, due=time.time() + delay / 1000, message_id=message.message_id
         )
-        sequence = self._publisher.publish_delayed(
-            message.encode(),
-            work_subject=lanes.work_subject(self._names, message),
-            schedule_subject=schedule,
-            publish_id=publish_id,
-            delay=delay,
-            headers=headers.of(message),
-        )
+
+        def store(more: Mapping[str, str]) -> int:
+            return self._publisher.publish_delayed(
+                message.encode(),
+                work_subject=lanes.work_subject(self._names, message),
+                schedule_subject=schedule,
+                publish_id=publish_id,
+                delay=delay,
+                headers={**headers.of(message), **more},
+            )
+
+        deadline = time.monotonic() + self._publish_timeout
+        sequence = store({}) if claim is None else claim.publish(store, deadline=deadline)
+        if sequence is None:
+            return
         if delay >= SHORT_DELAY:
             cancel.note(message, schedule, sequence)
         else:

@@ -9,7 +9,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dramatiq.message import Message
@@ -107,14 +107,24 @@ class Crons:
         self._publisher.publish(subject, cron.message.encode(), publish_id=uuid.uuid4().hex, headers=schedule)
 
     def restore(self, delivery: Delivery) -> "Message[object]":
-        """The message of a delivery. A tick's gets an id and a time of its own: all ticks have the same body."""
-        message: Message[object] = Message.decode(delivery.body)
-        if FINGERPRINT in delivery.headers:
-            tick = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._names.work_stream}:{delivery.sequence}")
-            message = message.copy(message_id=str(tick), message_timestamp=delivery.stored_ns // 1_000_000)
+        """The message of a delivery. Raises DecodeError."""
+        message = self._decode(delivery.body, delivery.headers, delivery.sequence, delivery.stored_ns // 1_000_000)
         if message.queue_name != delivery.queue:  # Dramatiq's worker looks its consumer up by this name
             message = message.copy(queue_name=delivery.queue)
         return headers.restored(message, delivery.headers)
+
+    def restore_found(self, stored: Stored) -> "Message[object]":
+        """The message that lies in the stream. Raises DecodeError."""
+        message = self._decode(stored.body, stored.headers, stored.sequence, int(stored.stored_at.timestamp() * 1000))
+        return headers.restored(message, stored.headers)
+
+    def _decode(self, body: bytes, found: Mapping[str, str], sequence: int, stored_ms: int) -> "Message[object]":
+        message: Message[object] = Message.decode(body)
+        if FINGERPRINT not in found:
+            return message
+        # All ticks have the same body: each gets an id and a time of its own.
+        tick = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._names.work_stream}:{sequence}")
+        return message.copy(message_id=str(tick), message_timestamp=stored_ms)
 
 
 def _is_same(stored: Stored | None, cron: Cron) -> bool:

@@ -46,6 +46,10 @@ class RequestRefused(JetStreamError):
         self.status = status
 
 
+class AlreadyQueued(JetStreamError):
+    """A unique message that a pipeline or group waits for cannot be enqueued: another one with its key is queued."""
+
+
 class KeyConflict(JetStreamError):
     """A create or update lost the race: the key's revision is not the expected one."""
 

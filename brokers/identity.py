@@ -37,9 +37,13 @@ class Processing:
         #: The first enqueue after the actor that failed.
         self.failure: Exception | None = None
 
+    def is_of(self, message: "Message[object]") -> bool:
+        """Whether this is the message that is processed, about to be enqueued again."""
+        return message.message_id == self._message_id
+
     def next_id(self, message: "Message[object]") -> str:
         # A retry is the message itself; new messages have random ids, which a repetition would not repeat.
-        kind = "self" if message.message_id == self._message_id else "new"
+        kind = "self" if self.is_of(message) else "new"
         content: dict[str, Any] = {"kind": kind, "queue": message.queue_name, "actor": message.actor_name}
         if not self.is_after_actor:  # middleware puts times and tracebacks into its messages' arguments
             content |= {"args": message.args, "kwargs": message.kwargs}

@@ -11,6 +11,7 @@ from typing import Any
 
 from dramatiq.message import Message
 
+from . import unique
 from .connection import Connection
 from .names import Names, from_token, to_token
 
@@ -50,9 +51,9 @@ def priority_of(message: "Message[Any]") -> int:
     return priority if isinstance(priority, int) and 0 <= priority <= HIGHEST_PRIORITY else 0
 
 
-def work_subject(names: Names, message: "Message[Any]", *, key: str = "") -> str:
+def work_subject(names: Names, message: "Message[Any]") -> str:
     """Where a message is published that can run now."""
-    lane, priority = lane_of(message), priority_of(message)
+    lane, priority, key = lane_of(message), priority_of(message), unique.key_of(message)
     return names.work(message.queue_name, message.actor_name, lane=lane, priority=priority, key=key)
 
 

@@ -107,6 +107,9 @@ class Names:
         """The delayed messages of all queues that fall due within one step."""
         return f"{self.namespace}.sched.*.{step}.>"
 
+    def is_schedule(self, subject: str) -> bool:
+        return subject.startswith(f"{self.namespace}.sched.")
+
     @staticmethod
     def step_of(schedule: str) -> int:
         """The step in a schedule's subject."""

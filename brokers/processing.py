@@ -10,6 +10,7 @@ from .consumer import JetStreamMessage
 from .errors import BrokerUnavailable, JetStreamError
 from .pauses import GivenBack
 from .poison import Suspects
+from .unique import Started
 
 
 class ProcessingBroker(Broker):
@@ -17,11 +18,14 @@ class ProcessingBroker(Broker):
 
     #: Set by the broker itself.
     _suspects: Suspects
+    #: Told of messages that are unique only until they start.
+    started: Started
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if signal == "process_message" and isinstance(args[0], JetStreamMessage):
             self._suspects.begin(args[0])
             identity.begin(args[0].processing)
+            self.started.begin(args[0].message, args[0].delivery)
             args[0].has_begun = True
         elif signal == "worker_boot":
             self._suspects.worker_starts()
@@ -51,6 +55,7 @@ class ProcessingBroker(Broker):
             else:
                 self._emit_after_actor(signal, message, kwargs)
         finally:
+            self.started.end(message.message, message.delivery, is_given_back=message.give_back_after is not None)
             identity.end()
 
     def _emit_given_back(self, message: JetStreamMessage) -> None:
