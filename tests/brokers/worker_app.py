@@ -9,7 +9,12 @@ import dramatiq
 
 from brokers import JetStreamBroker
 
-broker = JetStreamBroker(os.environ["WORKER_NATS_URL"], namespace=os.environ["WORKER_NAMESPACE"], ack_wait=1.5)
+broker = JetStreamBroker(
+    os.environ["WORKER_NATS_URL"],
+    namespace=os.environ["WORKER_NAMESPACE"],
+    ack_wait=float(os.environ.get("WORKER_ACK_WAIT", "1.5")),
+    replicas=int(os.environ.get("WORKER_REPLICAS", "1")),
+)
 dramatiq.set_broker(broker)
 LOG = Path(os.environ["WORKER_LOG"])
 
