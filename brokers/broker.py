@@ -20,6 +20,8 @@ from dramatiq.middleware import Middleware
 
 from . import cancel, headers, identity, lanes, unique
 from .api import Api
+from .batches import OPTIONS as BATCH_OPTIONS
+from .batches import Limits, batched
 from .cancel import Cancellation
 from .connection import Connection, Options
 from .consumer import JetStreamConsumer, Surroundings
@@ -126,6 +128,7 @@ class JetStreamBroker(ProcessingBroker):
         self._crons = Crons(self._names, self._connection, self._streams, self._publisher)
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
         self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher, self._store)
+        self._batch_limits: dict[str, Limits] = {}
         self._suspects = self._new_suspects()
         self._uniques = Uniques(
             self._names,
@@ -137,7 +140,8 @@ class JetStreamBroker(ProcessingBroker):
         self.started = self._uniques.started
         super().__init__(middleware)
         self.queues = set()
-        self.actor_options |= {"infrastructure_errors", lanes.LANE, lanes.PRIORITY, unique.UNIQUE, unique.WHILE}
+        own = {"infrastructure_errors", lanes.LANE, lanes.PRIORITY, unique.UNIQUE, unique.WHILE}
+        self.actor_options |= own | BATCH_OPTIONS
         _brokers.add(self)
 
     @classmethod
@@ -178,14 +182,22 @@ class JetStreamBroker(ProcessingBroker):
         With ``unique_while="queued"`` another may be queued once one has started. Enqueueing one that is queued already
         stores nothing and returns the message that is, with the option ``already_queued``.
 
+        With its option ``batch_size`` (2 to 1000) its function gets a list of up to so many messages (``dramatiq.Message``)
+        in one call, or of those that came within ``batch_wait`` milliseconds of the first, and returns None or a list with
+        a result for each.  When the call fails each message is run alone.
+
         Raises:
           ValueError: For an option that cannot be kept.
         """
         lanes.check_actor(actor.options)
         unique.check_actor(actor.options)
+        limits = Limits.of(actor.options)
         errors = actor.options.get("infrastructure_errors") or ()
         ours = errors if isinstance(errors, tuple) else (errors,)
         actor.fn = guarded(actor.fn, ours, _pause_of_caller)
+        if limits is not None:
+            actor.fn = batched(actor.fn)
+            self._batch_limits[actor.actor_name] = limits
         super().declare_actor(actor)
 
     def cron(self, name: str, every: str | float, message: "Message[Any]", *, time_zone: str | None = None) -> None:
@@ -353,6 +365,7 @@ class JetStreamBroker(ProcessingBroker):
             bind=self._streams.bind,
             bury=self._bury,
             restore=self._crons.restore,
+            batch_limits=self._batch_limits.get,
             leave=link.sweeper.leave,
         )
         pause = self._pauses.setdefault(queue_name, QueuePause(queue_name))

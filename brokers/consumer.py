@@ -17,6 +17,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
+from .batches import Batch, Gathering, Limits
 from .connection import Connection
 from .errors import BrokerUnavailable, RequestRefused, ServerTooOld
 from .identity import Processing
@@ -88,6 +89,8 @@ class Surroundings:
     bury: Bury
     #: The message of a delivery. Raises DecodeError.
     restore: Callable[[Delivery], "Message[object]"]
+    #: How an actor's messages are gathered; None for one that takes single messages.
+    batch_limits: Callable[[str], Limits | None]
     #: Told of each consumer that closes.
     leave: Callable[[object], None]
 
@@ -114,6 +117,7 @@ class JetStreamConsumer(Consumer):
         self._changed = threading.Condition()
         self._waiting = Waiting()
         self._kept: dict[int, tuple[Delivery, asyncio.TimerHandle]] = {}
+        self._gathering = Gathering(surroundings.batch_limits)
         self._handed = 0
         self._lease: float | None = None
         self._next_bind = 0.0
@@ -123,31 +127,53 @@ class JetStreamConsumer(Consumer):
 
     # Dramatiq's interface
 
-    def __next__(self) -> JetStreamMessage | None:
+    def __next__(self) -> JetStreamMessage | Batch | None:
         deadline = time.monotonic() + self._timeout
         if self._lease is None and not self._bind(deadline):
             return None
-        delivery = self._next_delivery(deadline)
-        return None if delivery is None else self._open(delivery)
+        while True:
+            taken = self._next_delivery(deadline)
+            if not isinstance(taken, Delivery):
+                return taken
+            message = self._open(taken)
+            if message is None:
+                return None
+            with self._changed:
+                complete = self._gathering.add(message)
+                if complete is not None:
+                    return complete
+                self._handed -= 1  # the batch will have one place when it is complete
+                is_last = not self._waiting
+            if is_last:
+                self._puller.wake()
 
     def ack(self, message: MessageProxy) -> None:
-        if not isinstance(message, JetStreamMessage):
-            return
-        after = message.give_back_after
-        message.consumer.release(message.delivery, ACK if after is None else give_back(after))
+        if isinstance(message, JetStreamMessage):
+            message.consumer.settle(message, is_failed=False)
+            message.consumer.free_place()
+        elif isinstance(message, Batch):
+            for member in message.members:
+                if not member.is_settled:
+                    message.consumer.settle(member.message, is_failed=member.message.failed)
+                    member.is_settled = True
+            message.consumer.free_place()
 
     def nack(self, message: MessageProxy) -> None:
         """Move a message to the dead letters. Raises BrokerUnavailable, the message being still held then."""
-        if not isinstance(message, JetStreamMessage):
-            return
-        if message.give_back_after is None:
-            self._home.bury(message.delivery, error=message.exception, message=message.message)
-        self.ack(message)
+        if isinstance(message, JetStreamMessage):
+            message.consumer.settle(message, is_failed=True)
+            message.consumer.free_place()
+        elif isinstance(message, Batch):
+            self.ack(message)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         for message in messages:
             if isinstance(message, JetStreamMessage):
                 message.consumer.release(message.delivery, give_back())
+            elif isinstance(message, Batch):
+                for member in message.members:
+                    self._leases.settle(member.message.delivery, give_back())
+                message.consumer.free_place()
 
     def close(self) -> None:
         """Stop taking messages and give back those that were not handed out."""
@@ -169,6 +195,17 @@ class JetStreamConsumer(Consumer):
     def release(self, delivery: Delivery, payload: bytes) -> None:
         """Settle a delivery that was handed out, and free its place."""
         self._leases.settle(delivery, payload)
+        self.free_place()
+
+    def settle(self, message: JetStreamMessage, *, is_failed: bool) -> None:
+        """Acknowledge a message, bury it, or give it back. Its place stays taken. Raises BrokerUnavailable."""
+        after = message.give_back_after
+        if is_failed and after is None:
+            self._home.bury(message.delivery, error=message.exception, message=message.message)
+        self._leases.settle(message.delivery, ACK if after is None else give_back(after))
+
+    def free_place(self) -> None:
+        """A message or batch that was handed out is done with."""
         with self._changed:
             self._handed = max(0, self._handed - 1)
             self._changed.notify_all()
@@ -193,19 +230,23 @@ class JetStreamConsumer(Consumer):
         self._puller.start(self._connection)
         return True
 
-    def _next_delivery(self, deadline: float) -> Delivery | None:
+    def _next_delivery(self, deadline: float) -> Delivery | Batch | None:
+        """What is to be handed out next, its place taken: a delivery, or a batch that waited for long enough."""
         with self._changed:
             while not self._is_closed:
                 wait = deadline - time.monotonic()
                 paused = self.pause.remaining()
-                if paused <= 0 and self._handed < self._prefetch:
-                    delivery = self._waiting.take(self._sources.is_outranked)
-                    if delivery is not None:
+                if paused > 0:
+                    wait = min(wait, paused)
+                elif self._handed < self._prefetch:
+                    taken = self._gathering.due() or self._waiting.take(self._sources.is_outranked)
+                    if taken is not None:
                         self._handed += 1
-                        return delivery
-                if wait <= 0 or self._lease is None:
+                        return taken
+                    wait = min(wait, self._gathering.wait())
+                if deadline <= time.monotonic() or self._lease is None:
                     return None
-                self._changed.wait(min(wait, paused) if paused > 0 else wait)
+                self._changed.wait(max(0.0, wait))
         return None
 
     def _open(self, delivery: Delivery) -> JetStreamMessage | None:
@@ -228,6 +269,7 @@ class JetStreamConsumer(Consumer):
     def _give_back_rest(self) -> None:
         with self._changed:
             rest = self._waiting.drain()
+            rest += [message.delivery for message in self._gathering.drain()]
         for delivery in rest:
             self._leases.settle(delivery, give_back())
 
@@ -242,7 +284,7 @@ class JetStreamConsumer(Consumer):
         with self._changed:
             if self._is_closed or self.pause.is_held or len(self._kept) >= MAX_KEPT:
                 return []
-            room = self._prefetch - self._handed - len(self._waiting)
+            room = self._prefetch - self._handed - len(self._waiting) + self._gathering.wanted
             best = self._waiting.best()
         # With a quarter free, Dramatiq's threads still have work.
         worthwhile = max(1, self._prefetch // 4)

@@ -26,8 +26,9 @@ class Processing:
     """One delivery while its actor, and the middleware around it, runs."""
 
     def __init__(self, stream: str, sequence: int, message_id: str, pause: QueuePause) -> None:
-        self._prefix = f"{stream}:{sequence}"
-        self._message_id = message_id
+        self.stream = stream
+        self.sequence = str(sequence)
+        self.message_ids = {message_id}
         #: The pause of the queue that the delivery came from.
         self.pause = pause
         self._counts: Counter[str] = Counter()
@@ -39,7 +40,7 @@ class Processing:
 
     def is_of(self, message: "Message[object]") -> bool:
         """Whether this is the message that is processed, about to be enqueued again."""
-        return message.message_id == self._message_id
+        return message.message_id in self.message_ids
 
     def next_id(self, message: "Message[object]") -> str:
         # A retry is the message itself; new messages have random ids, which a repetition would not repeat.
@@ -49,7 +50,19 @@ class Processing:
             content |= {"args": message.args, "kwargs": message.kwargs}
         digest = hashlib.blake2b(get_encoder().encode(content), digest_size=12).hexdigest()
         self._counts[digest] += 1
-        return f"{self._prefix}:{digest}:{self._counts[digest]}"
+        return f"{self.stream}:{self.sequence}:{digest}:{self._counts[digest]}"
+
+    @classmethod
+    def of_all(cls, members: "list[Processing]") -> "Processing":
+        """A batch's: what it enqueues is recognised when the same messages, all of them and no other, come again."""
+        first = members[0]
+        if len(members) == 1:
+            return first
+        batch = cls(first.stream, 0, "", first.pause)
+        sequences = ",".join(sorted(member.sequence for member in members))
+        batch.sequence = "batch-" + hashlib.blake2b(sequences.encode(), digest_size=12).hexdigest()
+        batch.message_ids = set().union(*(member.message_ids for member in members))
+        return batch
 
 
 # A context variable, since asyncio carries it from the worker's thread into an async actor.

@@ -18,13 +18,15 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .consumer import JetStreamMessage
 from .errors import BrokerUnavailable, JetStreamError, KeyConflict, WorkerKilled
 from .gate import Gate
 from .key_value import KeyValue
 from .pauses import GivenBack
+
+if TYPE_CHECKING:
+    from .consumer import JetStreamMessage
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +99,7 @@ class Suspects:
         self._gate = Gate()
         self._run: _LoneRun | None = None
 
-    def begin(self, message: JetStreamMessage) -> None:
+    def begin(self, message: "JetStreamMessage") -> None:
         """Return when the message may run now. ``end`` must follow in any case.
 
         Raises GivenBack when it has to go back, with ``give_back_after`` set, and WorkerKilled when it must not run again.
@@ -134,7 +136,12 @@ class Suspects:
     def worker_starts(self) -> None:
         self._gate.open()
 
-    def _begin_alone(self, message: JetStreamMessage) -> None:
+    @property
+    def is_stopping(self) -> bool:
+        """The worker was told to stop."""
+        return self._gate.is_closed
+
+    def _begin_alone(self, message: "JetStreamMessage") -> None:
         key = f"{message.queue_name}:{message.delivery.sequence}:{message.delivery.stored_ns}"
         runs, revision = self._marks.read(key)
         if len(runs) >= DEATHS:
@@ -176,12 +183,12 @@ def _loneliness(deliveries: int) -> float:
     return min(FIRST_LONELINESS * 2.0 ** min(deliveries - SUSPECT_FROM, 16), LONGEST_LONELINESS)
 
 
-def _given_back(message: JetStreamMessage, seconds: float, reason: str) -> GivenBack:
+def _given_back(message: "JetStreamMessage", seconds: float, reason: str) -> GivenBack:
     message.give_back_after = seconds
     return GivenBack(reason)
 
 
-def _killed(message: JetStreamMessage, runs: list[dict[str, Any]]) -> WorkerKilled:
+def _killed(message: "JetStreamMessage", runs: list[dict[str, Any]]) -> WorkerKilled:
     history = "; ".join(f"{run['at']} in {run['by']}, delivery {run['delivery']}" for run in runs)
     error = WorkerKilled(
         f"its worker was killed each of the last {len(runs)} times while this message ran in it alone "

@@ -1,16 +1,22 @@
 """What surrounds the processing of a message: Dramatiq's signals before and after it, with our bookkeeping around them."""
 
-from typing import Any
+from typing import Any, NoReturn
 
-from dramatiq.broker import Broker
+from dramatiq.broker import Broker, MessageProxy
+from dramatiq.errors import RateLimitExceeded, Retry
+from dramatiq.middleware import CurrentMessage, MiddlewareError, ShutdownNotifications, SkipMessage, TimeLimit
 from dramatiq.results import Results
 
 from . import history, identity
+from .batches import Batch, Member
 from .consumer import JetStreamMessage
-from .errors import BrokerUnavailable, JetStreamError
+from .errors import BrokerUnavailable, JetStreamError, WorkerKilled
 from .pauses import GivenBack
 from .poison import Suspects
 from .unique import Started
+
+#: Middleware that keeps one thing for each worker thread, which a batch's members share and end one after another.
+OF_A_THREAD = (TimeLimit, ShutdownNotifications, CurrentMessage)
 
 
 class ProcessingBroker(Broker):
@@ -24,16 +30,21 @@ class ProcessingBroker(Broker):
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if signal == "process_message" and isinstance(args[0], JetStreamMessage):
             self._suspects.begin(args[0])
-            identity.begin(args[0].processing)
-            self.started.begin(args[0].message, args[0].delivery)
-            args[0].has_begun = True
-        elif signal == "worker_boot":
+            self._begin(args[0])
+            return
+        if args and isinstance(args[0], Batch):
+            self._emit_before_batch(signal, args[0])
+            return
+        if signal == "worker_boot":
             self._suspects.worker_starts()
         elif signal == "worker_shutdown":
             self._suspects.worker_stops()
         super().emit_before(signal, *args, **kwargs)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        if args and isinstance(args[0], Batch):
+            self._emit_after_batch(signal, args[0], kwargs.get("exception"))
+            return
         if signal in {"process_message", "skip_message"} and isinstance(args[0], JetStreamMessage):
             try:
                 if args[0].has_begun:
@@ -44,6 +55,12 @@ class ProcessingBroker(Broker):
         if signal == "worker_shutdown":
             self._suspects.worker_starts()  # another worker of this process may go on
         super().emit_after(signal, *args, **kwargs)
+
+    def _begin(self, message: JetStreamMessage) -> None:
+        identity.begin(message.processing)
+        self.started.begin(message.message, message.delivery)
+        message.has_begun = True
+        super().emit_before("process_message", message)
 
     def _finish(self, signal: str, message: JetStreamMessage, kwargs: dict[str, Any]) -> None:
         identity.begin(message.processing)  # again, when an interrupt made Dramatiq's worker come here twice
@@ -93,3 +110,102 @@ class ProcessingBroker(Broker):
             )
             message.fail()
             message.stuff_exception(failure)
+
+    # Batches: the middleware sees their members
+
+    def _emit_before_batch(self, signal: str, batch: Batch) -> None:
+        if signal == "process_message":
+            self._begin_batch(batch)
+            return
+        for member in batch.members:
+            if not member.is_settled:  # Dramatiq's worker comes again when a dead letter could not be stored
+                super().emit_before(_of_member(signal, member), member.message)
+
+    def _emit_after_batch(self, signal: str, batch: Batch, error: BaseException | None) -> None:
+        if signal not in {"process_message", "skip_message"}:
+            for member in batch.members:
+                super().emit_after(_of_member(signal, member), member.message)
+            return
+        try:
+            for member in batch.members:
+                if not member.is_finished:
+                    self._finish_member(member, error)
+        finally:
+            self._suspects.end()
+
+    def _begin_batch(self, batch: Batch) -> None:
+        """Tell the middleware of each member. Raises SkipMessage when none is left to be run."""
+        first = batch.members[0].message
+        try:
+            self._suspects.begin(first)  # a suspect has no companions
+        except GivenBack:
+            for member in batch.members:
+                member.message.give_back_after = first.give_back_after
+            raise
+        except WorkerKilled as error:
+            first.stuff_exception(error)
+            raise
+        for member in batch.members:
+            self._begin_member(member)
+        if not batch.begin(self):
+            raise SkipMessage("none of its messages is to be run")
+        identity.begin(batch.processing)
+
+    def _begin_member(self, member: Member) -> None:
+        try:
+            self._begin(member.message)
+        except SkipMessage as error:
+            member.is_skipped = True
+            if member.message.failed:
+                member.message.stuff_exception(error)
+            self.logger.warning("Message %s was skipped.", member.message)
+        except MiddlewareError as error:
+            member.error = error
+
+    def _finish_member(self, member: Member, error_of_all: BaseException | None) -> None:
+        message, error = member.message, member.error or error_of_all
+        if not message.has_begun:
+            if message.give_back_after is None and not message.failed:
+                message.give_back_after = 0.0  # an interrupt came before it
+        elif member.is_skipped:
+            self._finish("skip_message", message, {})
+        elif error is None or (message.failed and member.error is None):
+            self._finish("process_message", message, {"result": member.result})
+        else:
+            message.stuff_exception(error)
+            trace = error.__traceback__
+            try:
+                _raise(error)  # middleware may ask for the exception that is being handled
+            except BaseException as raised:  # noqa: BLE001
+                self._finish("process_message", message, {"exception": raised})
+            error.__traceback__ = trace
+        member.is_finished = True
+
+    # What a batch needs to run its members alone
+
+    def prepare_alone(self, message: MessageProxy) -> None:
+        """Begin anew what middleware keeps for a thread, and not for a message."""
+        for middleware in self.middleware:
+            if isinstance(middleware, OF_A_THREAD):
+                middleware.before_process_message(self, message)  # type: ignore[no-untyped-call]
+
+    def note_failure(self, message: MessageProxy, error: BaseException) -> None:
+        """Log a failure as Dramatiq's worker does."""
+        throws = message.options.get("throws") or self.get_actor(message.actor_name).options.get("throws")
+        if throws and isinstance(error, throws):
+            self.logger.info("Failed to process message %s with expected exception %s.", message, type(error).__name__)
+        elif not isinstance(error, Retry | RateLimitExceeded):
+            self.logger.error("Failed to process message %s with unhandled exception.", message, exc_info=error)
+
+    def is_stopping(self) -> bool:
+        """The worker was told to stop."""
+        return self._suspects.is_stopping
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
+
+
+def _of_member(signal: str, member: Member) -> str:
+    """A batch is acknowledged or rejected member by member."""
+    return "nack" if signal in {"ack", "nack"} and member.message.failed else signal

@@ -75,3 +75,16 @@ broker.add_middleware(dramatiq.middleware.CurrentMessage())
 def kill_the_worker(text: str) -> None:
     note(text)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dramatiq.actor(batch_size=3, batch_wait=3000)
+def die_after_enqueueing_for_all(messages: list[dramatiq.Message[None]]) -> None:
+    """The first time: enqueue a successor for each, then die as by SIGKILL before the acknowledgement."""
+    for message in messages:
+        noted.send(f"next-{message.args[0]}")
+    marker = Path(messages[0].args[1])
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    for message in messages:
+        note(f"done-{message.args[0]}")
