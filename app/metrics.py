@@ -99,13 +99,17 @@ def _collected(name: str, read: Callable[[], list[Metric]], errors: tuple[type[E
 def _queues() -> list[Metric]:
     depth = GaugeMetricFamily("shopstream_queue_messages", "Messages by queue and state.", labels=("queue", "state"))
     oldest = GaugeMetricFamily("shopstream_queue_oldest_seconds", "Age of the oldest message.", labels=("queue",))
+    lag = GaugeMetricFamily(
+        "shopstream_queue_lag_seconds", "How long the oldest message waits that no worker has.", labels=("queue",)
+    )
     dead = GaugeMetricFamily("shopstream_dead_letters", "Messages that failed for good, by queue.", labels=("queue",))
     for stats in broker.queue_stats():
         for state in ("ready", "delayed", "outstanding"):
             depth.add_metric((stats.queue, state), getattr(stats, state))
         oldest.add_metric((stats.queue,), stats.oldest_seconds)
+        lag.add_metric((stats.queue,), stats.lag_seconds)
         dead.add_metric((stats.queue,), stats.dead)
-    return [depth, oldest, dead]
+    return [depth, oldest, lag, dead]
 
 
 def _tenants() -> list[Metric]:

@@ -1,6 +1,7 @@
 """Dramatiq on NATS JetStream."""
 
 from .broker import JetStreamBroker
+from .census import ActorStats, QueueStats
 from .dead_letters import DeadLetter, DeadLetters
 from .errors import (
     AlreadyQueued,
@@ -17,9 +18,9 @@ from .history import Attempt
 from .key_value import Entry, KeyValue
 from .rate_limits import JetStreamRateLimiterBackend
 from .results import JetStreamResultBackend
-from .streams import QueueStats
 
 __all__ = [
+    "ActorStats",
     "AlreadyQueued",
     "Attempt",
     "BrokerUnavailable",

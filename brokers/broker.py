@@ -23,6 +23,7 @@ from .api import Api
 from .batches import OPTIONS as BATCH_OPTIONS
 from .batches import Limits, batched
 from .cancel import Cancellation
+from .census import ActorStats, Census, QueueStats
 from .connection import Connection, Options
 from .consumer import JetStreamConsumer, Surroundings
 from .cron import Cron, Crons, schedule_of
@@ -38,7 +39,7 @@ from .processing import ProcessingBroker
 from .publisher import SHORT_DELAY, Publisher
 from .servers import Servers
 from .session import NoResponders
-from .streams import QueueStats, Streams
+from .streams import Streams
 from .sweep import OverdueSchedules, Sweeper
 from .unique import Claim, Uniques
 
@@ -124,6 +125,7 @@ class JetStreamBroker(ProcessingBroker):
         )
         self._api = Api(self._connection)
         self._bells = Bells(self._names, self._connection)
+        self._census = Census(self._names, self._api)
         self._publisher = Publisher(self._connection, timeout=publish_timeout, create_streams=self._create_streams)
         self._crons = Crons(self._names, self._connection, self._streams, self._publisher)
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
@@ -404,12 +406,16 @@ class JetStreamBroker(ProcessingBroker):
 
     def get_queue_message_counts(self, queue_name: str) -> tuple[int, int, int]:
         """How many messages of a queue are ready, delayed and dead."""
-        stats = self._streams.counts(self._known(queue_name))
+        (stats,) = self._census.queues([self._known(queue_name)])
         return stats.ready, stats.delayed, stats.dead
 
     def queue_stats(self) -> list[QueueStats]:
         """What each declared queue holds, for metrics and operators.  Raises BrokerUnavailable."""
-        return [self._streams.counts(queue_name) for queue_name in sorted(self.queues)]
+        return self._census.queues(sorted(self.queues))
+
+    def actor_stats(self) -> list[ActorStats]:
+        """What there is of each declared actor, for metrics.  Raises BrokerUnavailable."""
+        return self._census.actors(sorted((actor.queue_name, actor.actor_name) for actor in self.actors.values()))
 
     # Parts
 

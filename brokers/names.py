@@ -135,6 +135,10 @@ class Names:
         """All messages of an actor with one key, whether they can run, wait for their time, or run."""
         return f"{self.namespace}.*.{to_token(queue)}.*.*.{to_token(actor)}.{to_token(key)}"
 
+    def of_actor(self, kind: str, queue: str, actor: str) -> str:
+        """An actor's messages of one kind: ``q``, ``lane`` or ``sched``."""
+        return f"{self.namespace}.{kind}.{to_token(queue)}.*.*.{to_token(actor)}.*"
+
     def all_of(self, queue: str) -> str:
         """Work, lanes and schedules of a queue together. Seven tokens: a recurring message's subject has four."""
         return f"{self.namespace}.*.{to_token(queue)}.*.*.*.*"

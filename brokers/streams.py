@@ -1,4 +1,4 @@
-"""The streams and consumers of a namespace: what they are, how they come to be, what they hold.
+"""The streams and consumers of a namespace: what they are, and how they come to be.
 
 Work waits in one stream with work-queue retention, next to its schedules, because a schedule's target has to be in the
 same stream. A stream with schedules cannot refuse what exceeds a limit of its own (``discard: new``), and discarding old
@@ -8,11 +8,9 @@ publish then fails with StorageFull. Dead letters have a stream of their own, wh
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from .api import CONSUMER_NOT_FOUND, STREAM_EXISTS_OTHERWISE, STREAM_NOT_FOUND, Api, Stored
+from .api import CONSUMER_NOT_FOUND, STREAM_EXISTS_OTHERWISE, STREAM_NOT_FOUND, Api
 from .connection import OLDEST_SERVER, Connection, too_old
 from .errors import RequestRefused
 from .names import Names
@@ -21,24 +19,8 @@ from .session import NoResponders
 NANOSECONDS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class QueueStats:
-    """What a queue holds at one moment.
-
-    ``ready`` waits for a worker, ``delayed`` for its time, ``outstanding`` is lent to workers, ``dead`` waits for a person.
-    ``oldest_seconds`` is the age of the oldest message that could have been worked off (0.0 when there is none).
-    """
-
-    queue: str
-    ready: int
-    delayed: int
-    outstanding: int
-    dead: int
-    oldest_seconds: float
-
-
 class Streams:
-    """Creates, updates, counts and purges what the broker keeps in JetStream."""
+    """Creates, updates and purges what the broker keeps in JetStream."""
 
     def __init__(
         self,
@@ -96,25 +78,14 @@ class Streams:
             info = self._consumer_info(queue, deadline)
         return float(info["config"]["ack_wait"]) / NANOSECONDS
 
-    def counts(self, queue: str, *, timeout: float = 5.0) -> QueueStats:
-        """What a queue holds. A queue that does not exist yet holds nothing."""
-        deadline = time.monotonic() + timeout
-        main = self._count(self._names.work_stream, self._names.work_of(queue), deadline)
-        lanes = self._count(self._names.work_stream, self._names.lanes_of(queue), deadline)
-        outstanding = self._outstanding(queue, deadline) if main.messages else 0
-        outstanding += self._outstanding_of_lanes(queue, deadline) if lanes.messages else 0
-        return QueueStats(
-            queue=queue,
-            ready=max(0, main.messages + lanes.messages - outstanding),
-            delayed=self._count(self._names.work_stream, self._names.schedules_of(queue), deadline).messages,
-            outstanding=outstanding,
-            dead=self._count(self._names.dead_stream, self._names.dead_of(queue), deadline).messages,
-            oldest_seconds=max(main.oldest_seconds, lanes.oldest_seconds),
-        )
-
     def unfinished(self, queue: str, *, timeout: float = 5.0) -> int:
         """Messages ready, delayed and lent out, counted at one instant."""
-        return self._count(self._names.work_stream, self._names.all_of(queue), time.monotonic() + timeout).messages
+        deadline = time.monotonic() + timeout
+        try:
+            first = self._api.first(self._names.work_stream, self._names.all_of(queue), deadline=deadline)
+        except NoResponders:  # no such stream yet
+            first = None
+        return 0 if first is None else first.more + 1
 
     def flush(self, queue: str, *, timeout: float = 5.0) -> None:
         """Drop the work, the schedules and the dead letters of a queue."""
@@ -135,33 +106,6 @@ class Streams:
     def _consumer_info(self, queue: str, deadline: float) -> dict[str, Any]:
         name = f"{self._names.work_stream}.{self._names.consumer(queue)}"
         return self._api.ask(f"CONSUMER.INFO.{name}", deadline=deadline)
-
-    def _outstanding(self, queue: str, deadline: float) -> int:
-        try:
-            return int(self._consumer_info(queue, deadline)["num_ack_pending"])
-        except RequestRefused as error:
-            if error.code in {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}:
-                return 0
-            raise
-
-    def _outstanding_of_lanes(self, queue: str, deadline: float) -> int:
-        """Lent out of all lanes: their consumers are made on demand, so the server has to say which there are."""
-        prefix, outstanding, offset = self._names.lane_consumers(queue), 0, 0
-        while True:
-            request = f"CONSUMER.LIST.{self._names.work_stream}"
-            answer = self._api.ask(request, {"offset": offset}, deadline=deadline)
-            page = answer.get("consumers") or []
-            outstanding += sum(int(each["num_ack_pending"]) for each in page if each["name"].startswith(prefix))
-            offset += len(page)
-            if not page or offset >= int(answer["total"]):
-                return outstanding
-
-    def _count(self, stream: str, subject: str, deadline: float) -> "_Count":
-        try:
-            first = self._api.first(stream, subject, deadline=deadline)
-        except NoResponders:  # no such stream yet
-            return _Count(0, 0.0)
-        return _Count(0, 0.0) if first is None else _Count.behind(first)
 
     def _apply_consumer(self, queue: str, deadline: float) -> None:
         stream, name, subject = self._names.work_stream, self._names.consumer(queue), self._names.work_of(queue)
@@ -222,14 +166,3 @@ def consumer_request(
     if inactive is not None:
         config["inactive_threshold"] = int(inactive * NANOSECONDS)
     return f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
-
-
-@dataclass(frozen=True, slots=True)
-class _Count:
-    messages: int
-    oldest_seconds: float
-
-    @classmethod
-    def behind(cls, first: Stored) -> "_Count":
-        age = (datetime.now(UTC) - first.stored_at).total_seconds()
-        return cls(first.more + 1, max(0.0, age))

@@ -14,13 +14,13 @@ BATCH = 100
 @click.group("queues", cls=Commands, invoke_without_command=True)
 @with_appcontext
 def queues() -> None:
-    """Depths of the queues, how long the oldest message has waited, and what is dead."""
+    """Depths of the queues, how old the oldest message is and how far workers lag behind, and what is dead."""
     stats = broker.queue_stats()
-    click.echo(f"{'queue':<16}{'ready':>10}{'delayed':>10}{'lent':>10}{'dead':>10}{'oldest':>12}")
+    click.echo(f"{'queue':<16}{'ready':>10}{'delayed':>10}{'lent':>10}{'dead':>10}{'oldest':>12}{'lag':>12}")
     for each in stats:
         click.echo(
             f"{each.queue:<16}{each.ready:>10}{each.delayed:>10}{each.outstanding:>10}{each.dead:>10}"
-            f"{each.oldest_seconds:>10.1f} s"
+            f"{each.oldest_seconds:>10.1f} s{each.lag_seconds:>10.1f} s"
         )
 
 

@@ -94,7 +94,8 @@ def test_metrics_tell_of_requests_queues_and_shops(client, shop):
     assert any(("route", "/api/stats") in labels and ("status", "200") in labels for labels in requests)
     queues = {sample.labels["queue"] for sample in found["shopstream_queue_messages"].samples}
     assert "webhooks" in queues
-    assert {sample.labels["queue"] for sample in found["shopstream_dead_letters"].samples} == queues
+    for name in ("shopstream_dead_letters", "shopstream_queue_oldest_seconds", "shopstream_queue_lag_seconds"):
+        assert {sample.labels["queue"] for sample in found[name].samples} == queues
     shops = {sample.labels["status"]: sample.value for sample in found["shopstream_tenants"].samples}
     assert shops["active"] >= 1
     assert "shopstream_quarantined" in found
