@@ -118,6 +118,8 @@ class JetStreamBroker(ProcessingBroker):
         self.duplicate_window = duplicate_window
         self._lock = threading.Lock()
         self._link: _Link | None = None
+        #: By queue and actor, how many of a lane may run at once.
+        self._lane_limits: dict[str, dict[str, int]] = {}
         self._pauses: dict[str, QueuePause] = {}
         self._buckets: dict[str, KeyValue] = {}
         self._streams = Streams(
@@ -142,7 +144,7 @@ class JetStreamBroker(ProcessingBroker):
         self.started = self._uniques.started
         super().__init__(middleware)
         self.queues = set()
-        own = {"infrastructure_errors", lanes.LANE, lanes.PRIORITY, unique.UNIQUE, unique.WHILE}
+        own = {"infrastructure_errors", lanes.LANE, lanes.PRIORITY, lanes.LIMIT, unique.UNIQUE, unique.WHILE}
         self.actor_options |= own | BATCH_OPTIONS
         _brokers.add(self)
 
@@ -177,7 +179,7 @@ class JetStreamBroker(ProcessingBroker):
 
         Its option ``lane``, a function of the message that returns a text or None, keeps messages apart: lanes get their
         turns, and a long one delays no other.  ``broker_priority``, 0 to 255, orders within a lane, higher first.  Both may
-        also be given to ``send_with_options``.
+        also be given to ``send_with_options``.  At most ``lane_limit`` messages of one lane run at once, over all workers.
 
         Its option ``unique`` lets at most one of its messages with the same key be queued or running: True makes the key
         from the arguments, a function of the message may return another text, or None for a message that is not unique.
@@ -192,6 +194,8 @@ class JetStreamBroker(ProcessingBroker):
           ValueError: For an option that cannot be kept.
         """
         lanes.check_actor(actor.options)
+        if (limit := actor.options.get(lanes.LIMIT)) is not None:
+            self._lane_limits.setdefault(q_name(actor.queue_name), {})[actor.actor_name] = limit
         unique.check_actor(actor.options)
         limits = Limits.of(actor.options)
         errors = actor.options.get("infrastructure_errors") or ()
@@ -248,6 +252,8 @@ class JetStreamBroker(ProcessingBroker):
         """
         deadline = time.monotonic() + timeout
         self._streams.ensure(self.queues, timeout=timeout)
+        if any(self._lane_limits.values()):
+            self._streams.apply(self._streams.slot_config(), deadline)
         for bucket in self._buckets.values():
             bucket.ensure(deadline)
         self._crons.reconcile(timeout=max(1.0, deadline - time.monotonic()))
@@ -364,6 +370,8 @@ class JetStreamBroker(ProcessingBroker):
             connection=link.connection,
             leases=link.leases,
             names=self._names,
+            limits=self._lane_limits.setdefault(queue_name, {}),
+            slot_stream_config=self._streams.slot_config,
             bind=self._streams.bind,
             bury=self._bury,
             restore=self._crons.restore,

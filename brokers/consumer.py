@@ -9,9 +9,9 @@ import concurrent.futures
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import DecodeError
@@ -26,6 +26,7 @@ from .names import Names
 from .pauses import QueuePause
 from .publisher import DUE, SHORT_DELAY
 from .puller import Puller
+from .slots import Slots
 from .sources import Source, Sources
 from .waiting import Waiting
 
@@ -85,6 +86,9 @@ class Surroundings:
     connection: Connection
     leases: Leases
     names: Names
+    #: The limits of the queue's lanes by actor, as far as they are declared by now.
+    limits: Mapping[str, int]
+    slot_stream_config: Callable[[], Mapping[str, Any]]
     bind: Bind
     bury: Bury
     #: The message of a delivery. Raises DecodeError.
@@ -123,7 +127,16 @@ class JetStreamConsumer(Consumer):
         self._next_bind = 0.0
         self._is_closed = False
         self._sources = Sources(surroundings.names, queue)
-        self._puller = Puller(self, self._sources, surroundings.names, surroundings.connection)
+        self._slots = Slots(
+            surroundings.names,
+            queue,
+            surroundings.connection,
+            surroundings.leases,
+            limits=surroundings.limits,
+            stream_config=surroundings.slot_stream_config,
+            grant=self._grant,
+        )
+        self._puller = Puller(self, self._sources, self._slots, surroundings.names, surroundings.connection)
 
     # Dramatiq's interface
 
@@ -239,7 +252,7 @@ class JetStreamConsumer(Consumer):
                 if paused > 0:
                     wait = min(wait, paused)
                 elif self._handed < self._prefetch:
-                    taken = self._gathering.due() or self._waiting.take(self._sources.is_outranked)
+                    taken = self._gathering.due() or self._waiting.take(self._is_outranked)
                     if taken is not None:
                         self._handed += 1
                         return taken
@@ -248,6 +261,10 @@ class JetStreamConsumer(Consumer):
                     return None
                 self._changed.wait(max(0.0, wait))
         return None
+
+    def _is_outranked(self, lane: str, priority: int) -> bool:
+        # What is parked was not held up by what waits, but by its lane's limit.
+        return self._sources.is_outranked(lane, max(priority, self._slots.best.get(lane, 0)))
 
     def _open(self, delivery: Delivery) -> JetStreamMessage | None:
         try:
@@ -288,7 +305,11 @@ class JetStreamConsumer(Consumer):
             best = self._waiting.best()
         # With a quarter free, Dramatiq's threads still have work.
         worthwhile = max(1, self._prefetch // 4)
-        return self._sources.plan(room=room, worthwhile=worthwhile, waiting=best, is_blocked=_never, now=now)
+        best |= {lane: max(priority, best.get(lane, 0)) for lane, priority in self._slots.best.items()}
+        self._slots.ask(room)
+        return self._sources.plan(
+            room=room, worthwhile=worthwhile, waiting=best, allowance=self._slots.allowance, now=now
+        )
 
     def take(self, delivery: Delivery) -> None:
         """A message came: keep it until it is due, or make it available."""
@@ -330,16 +351,28 @@ class JetStreamConsumer(Consumer):
             timer.cancel()
             self._leases.settle(delivery, give_back())
         self._kept.clear()
+        for delivery in self._slots.drain():
+            self._leases.settle(delivery, give_back())
 
     def _fall_due(self, delivery: Delivery) -> None:
         if self._kept.pop(delivery.sequence, None) is not None:
             self._make_ready(delivery)
 
     def _make_ready(self, delivery: Delivery) -> None:
+        if self._slots.limit_of(delivery) is None:
+            self._grant(delivery)
+            return
+        with self._changed:
+            outranked = self._waiting.displace(delivery.lane, delivery.priority)
+        if outranked is None:
+            self._slots.park(delivery)
+            self._puller.hasten()  # it took no place
+            return
+        delivery.slot, outranked.slot = outranked.slot, None
+        self._slots.park(outranked)
+        self._grant(delivery)
+
+    def _grant(self, delivery: Delivery) -> None:
         with self._changed:
             self._waiting.add(delivery)
             self._changed.notify()
-
-
-def _never(_lane: str) -> bool:
-    return False

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from nats.aio.msg import Msg
 
 from .connection import Connection
+from .names import from_token
 
 ACK, IN_PROGRESS = b"+ACK", b"+WPI"
 #: Seconds between looks at what is due.
@@ -60,6 +61,8 @@ class Delivery:
     pending: int = 0
     lane: str = ""
     priority: int = 0
+    #: What lets it run where its lane is limited: goes back when it does.
+    slot: "Delivery | None" = None
     renewed_at: float = field(default_factory=time.monotonic)
     #: Our clock when it came, in seconds since 1970.
     received_at: float = field(default_factory=time.time)
@@ -67,6 +70,12 @@ class Delivery:
     @property
     def key(self) -> "Key":
         return self.sequence, self.stored_ns
+
+    @property
+    def actor(self) -> str:
+        """The name of its actor, as its subject has it; "" where that has another shape."""
+        tokens = self.subject.split(".")
+        return from_token(tokens[5]) if len(tokens) == 7 else ""
 
     @classmethod
     def of(cls, message: Msg, *, queue: str, lease: float, lane: str = "", priority: int = 0) -> "Delivery":
@@ -137,6 +146,14 @@ class Leases:
         del self._held[key]
         settlement = self._settling[key] = _Settlement(delivery.reply, payload)
         self._send(key, settlement)
+        slot, delivery.slot = delivery.slot, None
+        if slot is not None:
+            self._free(slot)
+
+    def _free(self, slot: Delivery) -> None:
+        """Give a slot back. Once: said again it would take the slot from whoever has it by then. Unheard, it lapses."""
+        if self._held.pop(slot.key, None) is slot:
+            self._connection.tell(slot.reply, give_back())
 
     def give_back_all(self) -> None:
         """Hand everything back that nobody will finish any more."""

@@ -162,6 +162,29 @@ class Names:
         """Tells workers that something came which is not on the main line. No stream keeps it."""
         return f"{self.namespace}.bell.{to_token(queue)}"
 
+    @property
+    def slot_stream(self) -> str:
+        return f"{self.namespace}-slots"
+
+    @property
+    def slot_subjects(self) -> list[str]:
+        return [f"{self.namespace}.slot.>"]
+
+    def slot(self, queue: str, lane: str, number: int) -> str:
+        """What is lent to who runs a message of a limited lane."""
+        return f"{self.namespace}.slot.{to_token(queue)}.{to_token(lane)}.{number}"
+
+    def slots_of(self, queue: str, lane: str) -> str:
+        return f"{self.namespace}.slot.{to_token(queue)}.{to_token(lane)}.*"
+
+    def lane_of_slot(self, subject: str) -> tuple[str, int]:
+        """The lane and the number in a slot's subject."""
+        *_, lane, number = subject.split(".")
+        return from_token(lane), int(number)
+
+    def slot_consumer(self, queue: str, lane: str) -> str:
+        return self.lane_consumer(queue, lane, 0)
+
     def consumer(self, queue: str) -> str:
         return to_token(queue)
 

@@ -21,6 +21,7 @@ from .leases import Delivery
 from .looks import Looks
 from .names import Names
 from .session import Session, status
+from .slots import Slots
 from .sources import Source, Sources
 from .streams import consumer_request
 
@@ -40,9 +41,12 @@ REFUSED_PAUSE, UNMADE_PAUSE = 0.25, 5.0
 class Puller:
     """All pulls of one consumer. Lives in the event loop, ``start`` and ``wake`` apart."""
 
-    def __init__(self, consumer: "JetStreamConsumer", sources: Sources, names: Names, connection: Connection) -> None:
+    def __init__(
+        self, consumer: "JetStreamConsumer", sources: Sources, slots: Slots, names: Names, connection: Connection
+    ) -> None:
         self._consumer = consumer
         self._sources = sources
+        self._slots = slots
         self._stream = names.work_stream
         self._bell = names.bell(consumer.queue_name)
         self._looks = Looks(names, consumer.queue_name, connection, on_pause=consumer.hold, on_failure=self._complain)
@@ -116,6 +120,8 @@ class Puller:
         inbox = session.client.new_inbox()
         pulls = await session.client.subscribe(f"{inbox}.*", cb=self._came, pending_msgs_limit=0, pending_bytes_limit=0)
         bells = await session.client.subscribe(self._bell, cb=self._rang, pending_msgs_limit=0, pending_bytes_limit=0)
+        self._slots.lease = self._consumer.lease
+        await self._slots.begin(session)
         self._sources.forget_all()
         self._session, self._heard_at, self._has_looked = session, time.monotonic(), False
         helpers = [

@@ -153,27 +153,27 @@ class Sources:
         room: int,
         worthwhile: int,
         waiting: Mapping[str, int],
-        is_blocked: Callable[[str], bool],
+        allowance: Callable[[str], int | None],
         now: float,
     ) -> list[tuple[Source, int]]:
         """Whom to ask for how many.
 
         ``room`` is the number of free places, of which fewer than ``worthwhile`` are not worth a request. ``waiting`` has the
-        highest priority that waits here, by lane. ``is_blocked`` tells that a lane has reached its limit.
+        highest priority that waits here, by lane. ``allowance`` tells how many more of a lane are of use, None for any number.
         """
         asked = sum(source.asked for source in self._by_number.values()) if len(self._by_number) > 1 else 0
         if self.is_single:
             free = room - max(asked, self.main.asked)
             return [(self.main, free)] if free >= worthwhile else []
         beside = asked - self.main.asked
-        plan = self._share_out(room - beside, worthwhile, is_blocked, now)
+        plan = self._share_out(room - beside, worthwhile, allowance, now)
         planned = {source.lane for source, _ in plan}
         above = self._above(waiting, now)
-        plan += [(source, 1) for source in above if source.lane not in planned and not is_blocked(source.lane)]
+        plan += [(source, 1) for source in above if source.lane not in planned]
         return plan
 
     def _share_out(
-        self, free: int, worthwhile: int, is_blocked: Callable[[str], bool], now: float
+        self, free: int, worthwhile: int, allowance: Callable[[str], int | None], now: float
     ) -> list[tuple[Source, int]]:
         """Free places in turn over the lanes. The main line has its turn too, but may stand idle: it takes none from others."""
         plan: list[tuple[Source, int]] = []
@@ -188,10 +188,13 @@ class Sources:
             self._turns.rotate(-1)
             lane = self._lanes[name]
             source = lane.askable(now)
-            if source is None or is_blocked(name) or (free < least and not source.is_new):
+            if source is None or (free < least and not source.is_new):
                 continue
-            plan.append((source, min(share, free)))
-            free -= share
+            allowed = allowance(name)
+            batch = min(share, free) if allowed is None else min(share, free, allowed)
+            if batch > 0:
+                plan.append((source, batch))
+                free -= batch
         return plan
 
     def _above(self, waiting: Mapping[str, int], now: float) -> list[Source]:

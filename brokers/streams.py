@@ -129,6 +129,16 @@ class Streams:
             "discard": "new",
         }
 
+    def slot_config(self) -> dict[str, Any]:
+        """Of the stream that holds the slots of limited lanes, one message each."""
+        return self._config(self._names.slot_stream, self._names.slot_subjects) | {
+            "description": "Slots of Dramatiq's limited lanes",
+            "retention": "workqueue",
+            "discard": "new",
+            "discard_new_per_subject": True,
+            "max_msgs_per_subject": 1,
+        }
+
     def _config(self, name: str, subjects: list[str]) -> dict[str, Any]:
         return {
             "name": name,

@@ -39,6 +39,15 @@ class Waiting:
                 return self._remove(name, priority)
         return None
 
+    def displace(self, lane: str, priority: int) -> Delivery | None:
+        """Remove the last that has a slot in a lane and a priority lower than this."""
+        levels = self._lanes.get(lane, {})
+        lower = (each for level in sorted(levels) if level < priority for each in reversed(levels[level]))
+        found = next((delivery for delivery in lower if delivery.slot is not None), None)
+        if found is not None:
+            self._discard(found)
+        return found
+
     def best(self) -> dict[str, int]:
         """The highest priority that waits, by lane."""
         return {name: max(lane) for name, lane in self._lanes.items()}
@@ -52,12 +61,17 @@ class Waiting:
         return everything
 
     def _remove(self, name: str, priority: int) -> Delivery:
+        delivery = self._lanes[name][priority][0]
+        self._discard(delivery)
+        return delivery
+
+    def _discard(self, delivery: Delivery) -> None:
+        name, priority = delivery.lane, delivery.priority
         lane = self._lanes[name]
-        delivery = lane[priority].popleft()
+        lane[priority].remove(delivery)
         self._count -= 1
         if not lane[priority]:
             del lane[priority]
         if not lane:
             del self._lanes[name]
-            self._turns.remove(name)  # the last one, having just had its turn
-        return delivery
+            self._turns.remove(name)

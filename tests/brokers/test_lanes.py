@@ -1,5 +1,6 @@
 """Lanes: they get their turns, so that a long one delays no other, and cost little."""
 
+import statistics
 import time
 
 import dramatiq
@@ -60,9 +61,8 @@ def test_many_lanes_that_nobody_knew_are_all_worked_off_in_turn(
     start_worker(broker, worker_threads=4)
     broker.join("default", timeout=30_000)
     assert sorted(ran) == sorted(names * 3)
-    # Each lane had its first turn before any had its last
-    last_of_first_turns = max(ran.index(name) for name in names)
-    assert last_of_first_turns < 120
+    # First turns came early: lane after lane would make their mean 88, and making a lane's consumer may cost it one turn
+    assert statistics.mean(ran.index(name) for name in names) < 75
 
 
 def test_counts_and_flush_include_lanes(broker: JetStreamBroker) -> None:
@@ -195,14 +195,14 @@ def sources() -> Sources:
     return Sources(Names("ns"), "q")
 
 
-def never(_lane: str) -> bool:
-    return False
+def any_number(_lane: str) -> int | None:
+    return None
 
 
 def ask(
     sources: Sources, room: int, waiting: dict[str, int] | None = None, now: float = 1.0
 ) -> list[tuple[Source, int]]:
-    plan = sources.plan(room=room, worthwhile=4, waiting=waiting or {}, is_blocked=never, now=now)
+    plan = sources.plan(room=room, worthwhile=4, waiting=waiting or {}, allowance=any_number, now=now)
     for source, batch in plan:
         sources.asked_for(source, batch, now)
     return plan

@@ -36,6 +36,13 @@ def slow(text: str, seconds: float) -> None:
     note(f"end-{text}")
 
 
+@dramatiq.actor(lane_limit=1)
+def limited(text: str, seconds: float) -> None:
+    note(f"begin-{text}")
+    time.sleep(seconds)
+    note(f"end-{text}")
+
+
 @dramatiq.actor
 def die_after_enqueueing_the_next(text: str, marker: str) -> None:
     """The first time: enqueue a successor, then die as by SIGKILL before the acknowledgement."""
