@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -12,14 +13,19 @@ from .api import STREAM_NOT_FOUND
 from .connection import Connection
 from .errors import BrokerUnavailable
 from .names import Names, from_token
+from .session import status
 from .sources import Place
 
 #: Seconds between two looks, not the same for all workers.
 SHORTEST, LONGEST = 0.6, 1.0
 #: A look that takes long (many unique keys) is followed by a rest of so many times its length.
 REST = 20
-#: Seconds for an answer.
-TIMEOUT = 3.0
+#: Seconds for an answer. There is none where the permission to ask lacks.
+TIMEOUT = 2.0
+#: Seconds until a server is asked again that is not ready.
+NOT_READY_PAUSE = 0.2
+
+logger = logging.getLogger(__name__)
 
 
 class Looks:
@@ -49,15 +55,22 @@ class Looks:
         self._hurry.set()
 
     async def each(self) -> AsyncIterator[set[Place] | None]:
-        """The places that hold something, again and again; None when that could not be found out."""
+        """The places that hold something, again and again; None when there was no answer.
+
+        A server that is not ready is asked until it is: whether the queue is paused has to be known before anything starts.
+        """
         while True:
             self._hurry.clear()
             self.asked_at = time.monotonic()
             try:
                 subjects = await self._subjects()
-            except (TimeoutError, BrokerUnavailable, nats.errors.Error, OSError, ValueError) as error:
-                self._on_failure(f"{type(error).__name__} when looking at its lanes")
+            except TimeoutError:
+                self._on_failure("it may not look at its lanes")
                 yield None
+            except (BrokerUnavailable, nats.errors.Error, OSError, ValueError) as error:
+                logger.debug("looking at %s: %s: %s", self._subject, type(error).__name__, error)
+                await asyncio.sleep(NOT_READY_PAUSE)
+                continue
             else:
                 self._on_pause(self._pause_subject in subjects)
                 yield _places(subjects)
@@ -73,7 +86,9 @@ class Looks:
             body = json.dumps({"subjects_filter": self._subject, "offset": len(subjects)}).encode()
             answer = self._connection.send(f"$JS.API.STREAM.INFO.{self._stream}", body)
             message = await asyncio.wait_for(asyncio.wrap_future(answer), TIMEOUT)
-            content = json.loads(message.data or b"{}")
+            if status(message) == "503":
+                raise ValueError("no leader yet, or no JetStream")
+            content = json.loads(message.data)
             if "error" in content:
                 if content["error"].get("err_code") == STREAM_NOT_FOUND:
                     return set()

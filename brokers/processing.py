@@ -29,6 +29,7 @@ class ProcessingBroker(Broker):
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if signal == "process_message" and isinstance(args[0], JetStreamMessage):
+            _give_back_if_held(args[0])
             self._suspects.begin(args[0])
             self._begin(args[0])
             return
@@ -209,3 +210,11 @@ def _raise(error: BaseException) -> NoReturn:
 def _of_member(signal: str, member: Member) -> str:
     """A batch is acknowledged or rejected member by member."""
     return "nack" if signal in {"ack", "nack"} and member.message.failed else signal
+
+
+def _give_back_if_held(message: JetStreamMessage) -> None:
+    """Raises GivenBack for a message that was prefetched when an operator paused its queue."""
+    pause = message.processing.pause
+    if pause.is_held:
+        message.give_back_after = pause.remaining()
+        raise GivenBack("the queue is paused")

@@ -258,7 +258,7 @@ class Puller:
         if not self._has_complained and not self._stopping.is_set():
             self._has_complained = True
             logger.warning(
-                "queue %s: NATS did not answer (%s). If that is a permission, its lanes and priorities are left to other"
+                "queue %s: no answer from NATS (%s). If it lacks a permission, its lanes and priorities are left to other"
                 " workers; this one goes on with the main line",
                 self._consumer.queue_name,
                 reason,
