@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from nats.aio.msg import Msg
-
-from .connection import Connection
 from .errors import BrokerUnavailable, RequestRefused, StorageFull
-from .session import status
+from .protocol import Answer
+from .wire import Wire
 
 #: JetStream's error codes (server/errors.json) by what a caller does about them.
 STREAM_NOT_FOUND, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10014, 10037
@@ -52,7 +50,7 @@ def refusal(error: Mapping[str, Any], *, what: str) -> BrokerUnavailable | Reque
 class Api:
     """Asks JetStream. ``connection`` is called for each request, since a fork has a connection of its own."""
 
-    def __init__(self, connection: Callable[[], Connection]) -> None:
+    def __init__(self, connection: Callable[[], Wire]) -> None:
         self._connection = connection
 
     def ask(self, subject: str, body: Mapping[str, Any] | None = None, *, deadline: float) -> dict[str, Any]:
@@ -106,7 +104,7 @@ class Api:
     def _read(self, stream: str, question: Mapping[str, Any], deadline: float) -> Stored | None:
         subject = f"$JS.API.DIRECT.GET.{stream}"
         answer = self._connection().request(subject, json.dumps(question).encode(), deadline=deadline)
-        state = status(answer)
+        state = answer.status
         if state is None:
             return _stored(answer)
         if state in {"404", "204"}:
@@ -114,7 +112,7 @@ class Api:
         raise RequestRefused(f"NATS refused to read from {stream}: status {state}", status=state)
 
 
-def _stored(message: Msg) -> Stored:
+def _stored(message: Answer) -> Stored:
     headers = message.headers or {}
     return Stored(
         sequence=int(headers["Nats-Sequence"]),

@@ -1,15 +1,12 @@
 """The Dramatiq broker on NATS JetStream."""
 
-import atexit
 import os
 import ssl
-import threading
 import time
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +22,16 @@ from .batches import OPTIONS as BATCH_OPTIONS
 from .batches import Limits, batched
 from .cancel import Cancellation
 from .census import ActorStats, Census, QueueStats
-from .connection import Connection, Options
 from .consumer import JetStreamConsumer, Surroundings
 from .cron import Cron, Crons, schedule_of
 from .dead_letters import NOTES, DeadLetters
 from .errors import BrokerUnavailable, MessageTooLarge
 from .key_value import KeyValue
 from .lanes import Bells
-from .leases import Delivery, Leases
+from .leases import Delivery
+from .links import Links
 from .names import Names
+from .options import Options
 from .pauses import QueuePause, guarded
 from .poison import MARK_TTL, Suspects
 from .processing import ProcessingBroker
@@ -43,6 +41,7 @@ from .session import NoResponders
 from .streams import Streams
 from .sweep import OverdueSchedules, Sweeper
 from .unique import Claim, Uniques
+from .wire import Wire
 
 #: Seconds after which a message that its worker stopped renewing is lent to another: what a SIGKILL costs it.
 ACK_WAIT = 30.0
@@ -60,18 +59,12 @@ FIRST_LOOK, LONGEST_LOOK = 0.005, 0.1
 _brokers: "weakref.WeakSet[JetStreamBroker]" = weakref.WeakSet()
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
-    connection: Connection
-    leases: Leases
-    sweeper: Sweeper
-
-
 class JetStreamBroker(ProcessingBroker):
     """A broker that keeps messages, delays, dead letters and recurring messages in NATS JetStream.
 
-    ``enqueue`` returns once the server has stored the message. Making a broker does no I/O; it connects on first use, in a
-    thread of its own, and again by itself whenever the connection is lost. It may be used from any thread and after a fork.
+    ``enqueue`` returns once the server has stored the message. Making a broker does no I/O; it connects on first use, and
+    again by itself whenever the connection is lost. It may be used from any thread and after a fork. A process that only
+    enqueues has one connection and no thread of ours; consuming has a connection of its own, with a thread.
 
     Examples:
 
@@ -112,25 +105,23 @@ class JetStreamBroker(ProcessingBroker):
     ) -> None:
         if ack_wait < 1:
             raise ValueError("ack_wait must be at least one second: leases are renewed every third of it")
-        self._options = Options(Servers.parse(url), credentials, tls, inbox_prefix)
+        self._links = Links(Options(Servers.parse(url), credentials, tls, inbox_prefix), self._sweeper_of)
         self._names = Names(namespace)
         self._replicas = replicas
         self._publish_timeout = publish_timeout
         self.duplicate_window = duplicate_window
-        self._lock = threading.Lock()
-        self._link: _Link | None = None
         #: By queue and actor, how many of a lane may run at once.
         self._lane_limits: dict[str, dict[str, int]] = {}
         self._pauses: dict[str, QueuePause] = {}
         self._buckets: dict[str, KeyValue] = {}
         self._streams = Streams(
-            self._names, self._connection, replicas=replicas, ack_wait=ack_wait, duplicate_window=duplicate_window
+            self._names, self._links.wire, replicas=replicas, ack_wait=ack_wait, duplicate_window=duplicate_window
         )
-        self._api = Api(self._connection)
-        self._bells = Bells(self._names, self._connection)
+        self._api = Api(self._links.wire)
+        self._bells = Bells(self._names, self._links.wire)
         self._census = Census(self._names, self._api)
-        self._publisher = Publisher(self._connection, timeout=publish_timeout, create_streams=self._create_streams)
-        self._crons = Crons(self._names, self._connection, self._streams, self._publisher)
+        self._publisher = Publisher(self._links.wire, timeout=publish_timeout, create_streams=self._create_streams)
+        self._crons = Crons(self._names, self._links.wire, self._streams, self._publisher)
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
         self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher, self._store)
         self._batch_limits: dict[str, Limits] = {}
@@ -226,8 +217,9 @@ class JetStreamBroker(ProcessingBroker):
         if bucket not in self._buckets:
             self._buckets[bucket] = KeyValue(
                 self._names.bucket(bucket),
-                self._connection,
+                self._links.wire,
                 self._streams,
+                consuming=lambda: self._links.consuming().connection,
                 told=self._names.told(bucket),
                 ttl=ttl,
                 memory=memory,
@@ -270,11 +262,7 @@ class JetStreamBroker(ProcessingBroker):
 
     def close(self) -> None:
         """Give back what is held, wait for confirmations, and disconnect.  The next use connects anew."""
-        with self._lock:
-            link, self._link = self._link, None
-        if link is not None:
-            link.sweeper.stop()
-            link.connection.close()
+        self._links.close()
 
     # Messages
 
@@ -366,10 +354,10 @@ class JetStreamBroker(ProcessingBroker):
           timeout(int): Milliseconds after which an idle consumer returns None.
         """
         queue_name = self._known(queue_name)
-        link = self._current_link()
+        consuming = self._links.consuming()
         surroundings = Surroundings(
-            connection=link.connection,
-            leases=link.leases,
+            connection=consuming.connection,
+            leases=consuming.leases,
             names=self._names,
             limits=self._lane_limits.setdefault(queue_name, {}),
             slot_stream_config=self._streams.slot_config,
@@ -377,13 +365,13 @@ class JetStreamBroker(ProcessingBroker):
             bury=self._bury,
             restore=self._crons.restore,
             batch_limits=self._batch_limits.get,
-            leave=link.sweeper.leave,
+            leave=consuming.sweeper.leave,
         )
         pause = self._pauses.setdefault(queue_name, QueuePause(queue_name))
         consumer = JetStreamConsumer(
             surroundings, queue=queue_name, prefetch=prefetch, timeout=timeout / 1000, pause=pause
         )
-        link.sweeper.enter(consumer)
+        consuming.sweeper.enter(consumer)
         return consumer
 
     def flush(self, queue_name: str) -> None:
@@ -490,8 +478,9 @@ class JetStreamBroker(ProcessingBroker):
             self._bells.ring(message)
 
     def _bury(self, delivery: Delivery, *, error: BaseException | None, message: "Message[Any] | None") -> None:
-        max_payload = self._connection().max_payload
-        self._dead_letters.bury(delivery, error=error, message=message, max_payload=max_payload)
+        wire = self._links.wire()
+        wire.await_connection(time.monotonic() + self._publish_timeout)
+        self._dead_letters.bury(delivery, error=error, message=message, max_payload=wire.max_payload)
 
     def _new_suspects(self) -> Suspects:
         return Suspects(self.key_value("starts", ttl=MARK_TTL))
@@ -505,45 +494,21 @@ class JetStreamBroker(ProcessingBroker):
     def _create_streams(self, timeout: float) -> None:
         self._streams.ensure(self.queues, timeout=timeout)
 
-    def _connection(self) -> Connection:
-        return self._current_link().connection
-
-    def _current_link(self) -> _Link:
-        link = self._link
-        if link is None or link.connection.pid != os.getpid():
-            with self._lock:
-                if self._link is None or self._link.connection.pid != os.getpid():
-                    connection = Connection(self._options)
-                    atexit.register(_close_at_exit, weakref.ref(connection))
-                    self._link = _Link(connection, Leases(connection), self._sweeper_of(connection))
-                link = self._link
-        return link
-
-    def _sweeper_of(self, connection: Connection) -> Sweeper:
+    def _sweeper_of(self, wire: Wire) -> Sweeper:
         # On this connection alone: a sweep must not connect anew what was closed.
-        api = Api(lambda: connection)
-        publisher = Publisher(lambda: connection, timeout=self._publish_timeout, create_streams=self._create_streams)
+        api = Api(lambda: wire)
+        publisher = Publisher(lambda: wire, timeout=self._publish_timeout, create_streams=self._create_streams)
         return Sweeper([OverdueSchedules(self._names, api, publisher).sweep])
 
     def forget_after_fork(self) -> None:
         """In a forked child: drop what belongs to the parent.  Called by the fork itself."""
-        self._lock = threading.Lock()
         self._pauses = {}
         self._suspects = self._new_suspects()
-        if self._link is not None:
-            self._link.connection.abandon_after_fork()
-            self._link = None
 
 
 def _pause_of_caller() -> QueuePause | None:
     processing = identity.current()
     return None if processing is None else processing.pause
-
-
-def _close_at_exit(reference: "weakref.ref[Connection]") -> None:
-    connection = reference()
-    if connection is not None:
-        connection.close()
 
 
 def _forget_after_fork() -> None:

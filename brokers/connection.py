@@ -1,4 +1,4 @@
-"""One process's link to NATS: a thread with an event loop, and a client that is made anew whenever it is lost.
+"""A process's connection for consuming: a thread with an event loop, and a client that is made anew whenever it is lost.
 
 nats-py's own reconnect is left off: it goes on buffering publishes while it is away, leaves pulls deaf and gives up for
 good on some server errors. A fresh client for each connection has none of these states. Everything that waits for an
@@ -11,36 +11,24 @@ import logging
 import os
 import random
 import selectors
-import ssl
 import threading
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import nats.errors
-from nats.aio.client import Client, RawCredentials
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from .errors import BrokerUnavailable, ServerTooOld
-from .servers import Servers
-from .session import ConnectionLost, NoAnswer, NoResponders, Request, Session, fail
+from .options import CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, OLDEST_SERVER, Options, too_old
+from .outages import Outage
+from .session import ConnectionLost, Request, Session, fail
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Schedules, on which delays and retries stand, came with this server.
-OLDEST_SERVER = (2, 12)
-#: Seconds between attempts to connect: quick for a restart, gentle in a long outage, never beyond what lets a
-#: publish succeed within three seconds of the server's return.
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-#: Seconds that a caller still waits for a connection that is known to be gone.
-RECONNECT_CHANCE = 0.25
-#: Seconds for a TCP and TLS handshake.
-CONNECT_TIMEOUT = 2
 #: Seconds in which a suspected connection has to answer a ping.
 SUSPICION_TIMEOUT = 1
 
@@ -48,49 +36,14 @@ SUSPICION_TIMEOUT = 1
 _abandoned: "list[Connection]" = []
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to reach and enter NATS."""
-
-    servers: Servers
-    credentials: Path | str | None = None
-    tls: ssl.SSLContext | None = None
-    inbox_prefix: str = "_INBOX"
-
-    def as_arguments(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = {"servers": list(self.servers.urls), "inbox_prefix": self.inbox_prefix}
-        if self.servers.user is not None and self.servers.password is not None:
-            arguments |= {"user": self.servers.user, "password": self.servers.password}
-        elif self.servers.user is not None:
-            arguments["token"] = self.servers.user
-        if isinstance(self.credentials, str):
-            arguments["user_credentials"] = RawCredentials(self.credentials)
-        elif self.credentials is not None:
-            arguments["user_credentials"] = self.credentials
-        if self.tls is not None:
-            arguments["tls"] = self.tls
-        return arguments
-
-
-@dataclass(slots=True)
-class _State:
-    """What other threads read; written by the event loop alone."""
-
-    up: threading.Event = field(default_factory=threading.Event)
-    down_since: float = field(default_factory=time.monotonic)
-    refusal: ServerTooOld | None = None
-    max_payload: int = 0
-    version: tuple[int, int] = (0, 0)
-    reason: str = "not connected yet"
-
-
 class Connection:
     """Belongs to the process that made it (``pid``); a fork makes its own. Connects by itself, for ever, in the background."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, outage: Outage) -> None:
         self.pid = os.getpid()
         self._options = options
-        self._state = _State()
+        self._outage = outage
+        self._up = threading.Event()
         self._outbox: deque[Request] = deque()
         self._is_awake = False
         self._selector = selectors.DefaultSelector()
@@ -111,16 +64,7 @@ class Connection:
 
     @property
     def is_up(self) -> bool:
-        return self._state.up.is_set()
-
-    @property
-    def max_payload(self) -> int:
-        """Bytes of headers and body that the server takes in one message. Known once connected."""
-        return self._state.max_payload
-
-    @property
-    def version(self) -> tuple[int, int]:
-        return self._state.version
+        return self._up.is_set()
 
     @property
     def address(self) -> str:
@@ -138,54 +82,6 @@ class Connection:
         """Publish without wanting an answer. Lost when the connection is."""
         self._hand_over(Request(subject, payload, None, None))
 
-    def request(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        headers: dict[str, str] | None = None,
-        *,
-        deadline: float,
-        attempt: float = 1.0,
-    ) -> Msg:
-        """Ask until there is an answer or ``deadline`` (``time.monotonic``) has passed; ``attempt`` seconds for each try.
-
-        Only for requests that may be executed twice. Raises BrokerUnavailable, NoResponders, ServerTooOld.
-        """
-        while True:
-            self.await_connection(deadline)
-            answer = self.send(subject, payload, headers)
-            try:
-                message = answer.result(max(0.0, min(attempt, deadline - time.monotonic())))
-            except TimeoutError:
-                answer.cancel()
-                self.suspect()
-                if time.monotonic() >= deadline:
-                    raise NoAnswer(f"NATS at {self.address} did not answer in time") from None
-            except ConnectionLost:
-                if time.monotonic() >= deadline:
-                    raise
-            else:
-                if message.headers and message.headers.get("Status") == "503":
-                    raise NoResponders(f"NATS at {self.address} has nobody at {subject}")
-                return message
-
-    def await_connection(self, deadline: float, *, patient: bool = False) -> None:
-        """Return once connected. An outage that has lasted as long as the caller would wait gets only a short chance.
-
-        Raises BrokerUnavailable, or ServerTooOld when the server was reached and refused.
-        """
-        state = self._state
-        if state.up.is_set():
-            return
-        now = time.monotonic()
-        chance = deadline - now
-        if not patient:
-            chance = min(chance, max(RECONNECT_CHANCE, chance - (now - state.down_since)))
-        if not state.up.wait(max(0.0, chance)):
-            if state.refusal is not None:
-                raise ServerTooOld(str(state.refusal))
-            raise BrokerUnavailable(f"NATS at {self.address} cannot be reached: {state.reason}")
-
     def suspect(self) -> None:
         """Something did not answer: let the connection prove itself, or be replaced."""
         self.from_outside(self._start_checking)
@@ -202,7 +98,6 @@ class Connection:
         """Settle what can be settled within ``timeout`` seconds, then disconnect. Safe to call twice."""
         if self.pid != os.getpid():
             return
-        self._state.reason = "the broker is closed"
         self.from_outside(self._closing.set)
         self._thread.join(timeout + 2.0)
 
@@ -271,7 +166,7 @@ class Connection:
         await self._closing.wait()
         for call in self._on_close:
             await call(1.5)
-        self._state.up.clear()
+        self._up.clear()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -303,26 +198,23 @@ class Connection:
                 self._session.forget_abandoned()
 
     async def _stay_connected(self) -> None:
-        pause, failed = FIRST_PAUSE, False
+        pause = FIRST_PAUSE
         while True:
             try:
                 session = await self._connect()
-            except (OSError, nats.errors.Error, TimeoutError, ServerTooOld) as error:
-                self._note_failure(error, is_first=not failed)
-                failed = True
+            except (OSError, nats.errors.Error, TimeoutError, ServerTooOld, BrokerUnavailable) as error:
+                self._outage.begin(self._options.servers.mask(str(error)) or type(error).__name__)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
-            if failed:
-                logger.info(
-                    "connected to NATS at %s after %.1f s", self.address, time.monotonic() - self._state.down_since
-                )
+            self._outage.end()
             self._begin(session)
-            pause, failed = FIRST_PAUSE, False
+            pause = FIRST_PAUSE
             await session.lost.wait()
-            self._end(session)
-            failed = True
-            logger.warning("lost the connection to NATS at %s, reconnecting", self.address)
+            self._up.clear()
+            self._session = None
+            session.lose()
+            self._outage.begin("the connection was lost")
             await _close(session.client)
 
     async def _connect(self) -> Session:
@@ -336,7 +228,7 @@ class Connection:
         try:
             await asyncio.wait_for(
                 client.connect(
-                    **self._options.as_arguments(),
+                    **self._options.for_nats_py(),
                     name=f"dramatiq-{self.pid}",
                     allow_reconnect=False,
                     # nats-py tries each server once more than this, without a pause; ours follows.
@@ -360,35 +252,19 @@ class Connection:
 
     def _check(self, client: Client) -> None:
         try:
-            found = client.connected_server_version
-            version = (found.major, found.minor)
+            version = client.connected_server_version
         except ValueError:  # a build of one's own, named as one likes
-            version = OLDEST_SERVER
-        self._state.version = version
-        self._state.max_payload = client.max_payload
-        if version < OLDEST_SERVER:
-            raise too_old(version, self.address, what="schedules need", oldest=OLDEST_SERVER)
+            return
+        found = (version.major, version.minor)
+        if found < OLDEST_SERVER:
+            raise too_old(found, self.address, what="schedules need", oldest=OLDEST_SERVER)
 
     def _begin(self, session: Session) -> None:
         self._session = session
         for call in self._on_session:
             call()
-        self._state.refusal = None
-        self._state.up.set()
+        self._up.set()
         self._session_changed.set()
-
-    def _end(self, session: Session) -> None:
-        self._state.up.clear()
-        self._state.down_since = time.monotonic()
-        self._state.reason = "the connection was lost"
-        self._session = None
-        session.lose()
-
-    def _note_failure(self, error: Exception, *, is_first: bool) -> None:
-        self._state.reason = self._options.servers.mask(str(error)) or type(error).__name__
-        self._state.refusal = error if isinstance(error, ServerTooOld) else None
-        if is_first:
-            logger.warning("cannot reach NATS at %s (%s), trying again", self.address, self._state.reason)
 
     async def _on_error(self, error: Exception) -> None:
         text = self._options.servers.mask(str(error))
@@ -418,8 +294,3 @@ async def _close(client: Client) -> None:
         await asyncio.wait_for(client.close(), 1)
     except (nats.errors.Error, OSError, TimeoutError, RuntimeError) as error:
         logger.debug("closing the connection: %s", error)
-
-
-def too_old(version: tuple[int, int], address: str, *, what: str, oldest: tuple[int, int]) -> ServerTooOld:
-    found, needed = (".".join(map(str, each)) for each in (version, oldest))
-    return ServerTooOld(f"NATS {found} at {address} is too old: {what} {needed} or newer")

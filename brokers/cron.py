@@ -16,12 +16,12 @@ from dramatiq.message import Message
 
 from . import headers
 from .api import Api, Stored
-from .connection import Connection
 from .lanes import work_subject
 from .leases import Delivery
 from .names import Names
 from .publisher import Publisher
 from .streams import Streams
+from .wire import Wire
 
 #: Recurring schedules came with this server.
 OLDEST_SERVER = (2, 14)
@@ -64,9 +64,7 @@ def schedule_of(every: str | float) -> str:
 class Crons:
     """The recurring messages that the code declares."""
 
-    def __init__(
-        self, names: Names, connection: Callable[[], Connection], streams: Streams, publisher: Publisher
-    ) -> None:
+    def __init__(self, names: Names, connection: Callable[[], Wire], streams: Streams, publisher: Publisher) -> None:
         self._names = names
         self._api = Api(connection)
         self._streams = streams

@@ -22,6 +22,7 @@ from .names import to_token
 from .session import NoResponders
 from .streams import NANOSECONDS, Streams
 from .watches import Watches
+from .wire import Wire
 
 #: Seconds in which a repeated write is recognised; only the tries of one call repeat.
 DUPLICATE_WINDOW = 30
@@ -46,9 +47,10 @@ class KeyValue:
     def __init__(
         self,
         bucket: str,
-        connection: Callable[[], Connection],
+        connection: Callable[[], Wire],
         streams: Streams,
         *,
+        consuming: Callable[[], Connection],
         told: str,
         ttl: float | None,
         memory: bool,
@@ -58,6 +60,7 @@ class KeyValue:
         self._bucket = bucket
         self._stream = f"KV_{bucket}"
         self._connection = connection
+        self._consuming = consuming
         self._api = Api(connection)
         self._streams = streams
         self._told = told
@@ -149,7 +152,7 @@ class KeyValue:
         self._streams.apply(config, deadline)
 
     def _all_watches(self) -> Watches:
-        connection = self._connection()
+        connection = self._consuming()
         watches = self._watches
         if watches is None or watches.connection is not connection:
             watches = self._watches = Watches(

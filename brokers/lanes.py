@@ -12,8 +12,8 @@ from typing import Any
 from dramatiq.message import Message
 
 from . import unique
-from .connection import Connection
 from .names import Names, from_token, to_token
+from .wire import Wire
 
 #: The options of a message, and of an actor; ``broker_priority`` is named as Dramatiq's RabbitMQ broker names it.
 LANE, PRIORITY, LIMIT = "lane", "broker_priority", "lane_limit"
@@ -76,7 +76,7 @@ def _check(lane: object, priority: object) -> None:
 class Bells:
     """Tells the workers of a queue that a place has something which their standing pull does not bring."""
 
-    def __init__(self, names: Names, connection: Callable[[], Connection]) -> None:
+    def __init__(self, names: Names, connection: Callable[[], Wire]) -> None:
         self._names = names
         self._connection = connection
         self._rung: dict[tuple[str, str, int], float] = {}

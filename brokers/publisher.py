@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from .api import RETRY_PAUSE, refusal
-from .connection import Connection
 from .errors import BrokerUnavailable, MessageTooLarge, StorageFull
 from .session import NoResponders
+from .wire import Wire
 
 #: A delay below this many milliseconds is kept by the worker that gets the message: the server's timer is too coarse
 #: for it (250 ms), and nothing is lost with that worker, since the message stays in the stream.
@@ -36,7 +36,7 @@ class Publisher:
     """Stores messages in JetStream. ``create_streams`` is called when there turn out to be none."""
 
     def __init__(
-        self, connection: Callable[[], Connection], *, timeout: float, create_streams: Callable[[float], None]
+        self, connection: Callable[[], Wire], *, timeout: float, create_streams: Callable[[float], None]
     ) -> None:
         self._connection = connection
         self._timeout = timeout
@@ -92,7 +92,7 @@ class Publisher:
                 time.sleep(RETRY_PAUSE)
 
     def _publish_once(
-        self, connection: Connection, subject: str, body: bytes, headers: dict[str, str], deadline: float
+        self, connection: Wire, subject: str, body: bytes, headers: dict[str, str], deadline: float
     ) -> int:
         answer = connection.request(subject, body, headers, deadline=deadline)
         content = json.loads(answer.data)
@@ -107,7 +107,7 @@ class Publisher:
         self._create_streams(max(0.1, deadline - time.monotonic()))
         time.sleep(RETRY_PAUSE / 4)
 
-    def _check_size(self, connection: Connection, body: bytes, headers: Mapping[str, str], reserve: int) -> None:
+    def _check_size(self, connection: Wire, body: bytes, headers: Mapping[str, str], reserve: int) -> None:
         # "NATS/1.0", a line for each header, and an empty line; the server counts headers and body together.
         size = len(body) + 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
         limit = connection.max_payload

@@ -25,7 +25,9 @@ class Servers:
         user = password = None
         for text in filter(None, (text.strip() for text in texts)):
             parts = urlsplit(text if "://" in text else f"nats://{text}")
-            if parts.scheme not in {"nats", "tls", "ws", "wss"} or not parts.hostname:
+            if parts.scheme in {"ws", "wss"}:
+                raise ValueError("NATS is spoken over TCP here, not over WebSockets: use nats:// or tls://")
+            if parts.scheme not in {"nats", "tls"} or not parts.hostname:
                 raise ValueError("a NATS address looks like nats://host:4222")
             if user is None and parts.username:
                 user = unquote(parts.username)

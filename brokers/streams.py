@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .api import CONSUMER_NOT_FOUND, STREAM_EXISTS_OTHERWISE, STREAM_NOT_FOUND, Api
-from .connection import OLDEST_SERVER, Connection, too_old
 from .errors import RequestRefused
 from .names import Names
+from .options import OLDEST_SERVER, too_old
 from .session import NoResponders
+from .wire import Wire
 
 NANOSECONDS = 1_000_000_000
 
@@ -25,7 +26,7 @@ class Streams:
     def __init__(
         self,
         names: Names,
-        connection: Callable[[], Connection],
+        connection: Callable[[], Wire],
         *,
         replicas: int,
         ack_wait: float,

@@ -1,6 +1,7 @@
 """A broker on a namespace of its own for each test, workers that stop, and servers that may be killed."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,12 +31,14 @@ def wait_until(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
 
 
 def requests_of(broker: JetStreamBroker) -> int:
-    """Messages that the broker's event loop sent."""
+    """Messages that the broker sent over both its connections."""
+    connection = broker._links.consuming().connection
 
     async def count() -> int:
-        return (await broker._connection().session()).client.stats["out_msgs"]
+        return (await connection.session()).client.stats["out_msgs"]
 
-    return broker._connection().start_task(count()).result(5)
+    tokens = broker._links.wire().connected(time.monotonic() + 5)._tokens
+    return connection.start_task(count()).result(5) + int(re.sub(r"\D", "", repr(tokens)))
 
 
 @pytest.fixture

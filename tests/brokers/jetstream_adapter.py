@@ -91,24 +91,28 @@ def expire_dead(broker: Broker, queue: str) -> None:
 
 
 class _Connection:
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    """Both of a process's connections, as the tests see one."""
+
+    def __init__(self, wire: Any, consuming: Any) -> None:
+        self._wire = wire
+        self._consuming = consuming
 
     @property
     def is_open(self) -> bool:
-        return self._connection.is_up
+        return self._wire.is_up
 
     def close(self) -> None:
         async def lose() -> None:
-            (await self._connection.session()).lose()
+            (await self._consuming.session()).lose()
 
-        self._connection.start_task(lose()).result(5)
+        self._consuming.start_task(lose()).result(5)
+        self._wire.connected(_deadline()).lose("a test wants it so")
 
 
 def connection(broker: Broker) -> _Connection:
     real = _real(broker)
     real.ping()
-    return _Connection(real._connection())
+    return _Connection(real._links.wire(), real._links.consuming().connection)
 
 
 def queue_exists(broker: Broker, queue: str) -> bool:

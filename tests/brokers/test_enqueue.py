@@ -24,7 +24,7 @@ def test_making_a_broker_and_declaring_actors_does_no_io() -> None:
 
     broker.cron("tick", "30s", act.message())
     assert broker.get_declared_queues() == {"default"}
-    assert broker._link is None
+    assert not broker._links.are_used
 
 
 def test_the_same_message_enqueued_twice_on_purpose_runs_twice(

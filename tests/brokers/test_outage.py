@@ -51,7 +51,7 @@ def test_enqueueing_fails_in_time_when_the_server_dies_and_works_again_after_its
     wait_until(lambda: _can_enqueue(broker, message), timeout=3)
     assert time.monotonic() - began < 3
     # One line for the loss, one for the return, whatever the number of attempts
-    lines = [record.getMessage() for record in caplog.records if record.name == "brokers.connection"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "brokers.outages"]
     assert [line.split()[0] for line in lines] == ["lost", "connected"]
     assert not any(record.exc_info for record in caplog.records)
 

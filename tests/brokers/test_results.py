@@ -200,7 +200,7 @@ def test_a_result_that_came_while_the_connection_was_lost_is_found(
 
 def suspend(broker: JetStreamBroker) -> threading.Event:
     """Cut the broker's connection, and let it connect again when the event is set."""
-    connection, released = broker._connection(), threading.Event()
+    connection, released = broker._links.consuming().connection, threading.Event()
     connect = connection._connect
 
     async def connect_later() -> Any:

@@ -140,8 +140,10 @@ def test_more_overdue_messages_than_one_answer_holds_are_all_run(broker: JetStre
     now = time.time()
     names = broker._names
     schedule = {"Nats-Schedule": "@at 2150-01-01T00:00:00Z", "Nats-Schedule-Target": names.work("default", "act")}
+    connection = broker._links.consuming().connection
+    wait_until(lambda: connection.is_up)
     publishes = [
-        broker._connection().send(
+        connection.send(
             names.schedule("default", "act", f"{number}", due=now - 30 - 10 * (number % 3), message_id="m"),
             b"{}",
             schedule,

@@ -1,0 +1,268 @@
+"""Requests to NATS by the threads that make them: no thread of ours, no event loop, one socket for the whole process.
+
+Connects on first use, and anew when the connection turns out to be lost; whoever finds it lost makes the next one, and
+the others wait for that. Consuming has a connection of its own (``connection.py``).
+"""
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from .errors import BrokerUnavailable, ServerTooOld
+from .handshake import shake_hands
+from .link import Link
+from .options import CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, OLDEST_SERVER, Options, version_of
+from .outages import Outage
+from .protocol import Answer, encode_headers
+from .session import ConnectionLost, NoAnswer, NoResponders
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a caller still waits for a connection that is known to be gone.
+RECONNECT_CHANCE = 0.25
+#: Seconds that a connection has to hold to count as made: one that ends at once must not be tried without a pause.
+PROVEN_AFTER = 1.0
+
+
+class Wire:
+    """Belongs to the process that made it (``pid``); a fork makes its own. May be used from any thread."""
+
+    def __init__(self, options: Options, outage: Outage) -> None:
+        self.pid = os.getpid()
+        self._options = options
+        self._outage = outage
+        self._link: Link | None = None
+        self._lock = threading.Lock()
+        self._attempt: _Attempt | None = None
+        self._order = _Order(options.servers.urls)
+        self._down_since = time.monotonic()
+        self._made_at = 0.0
+        self._pause, self._next_attempt = FIRST_PAUSE, 0.0
+        self._reason = "not connected yet"
+        self._is_closed = False
+        self._info: Mapping[str, object] = {}
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a connection that nobody has found lost yet."""
+        link = self._link
+        return link is not None and link.lost is None
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of headers and body that the server takes in one message. Known once connected."""
+        size = self._info.get("max_payload", 0)
+        return size if isinstance(size, int) else 0
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return version_of(str(self._info.get("version", OLDEST_SERVER)))
+
+    @property
+    def address(self) -> str:
+        return self._options.servers.shown
+
+    def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        deadline: float,
+        attempt: float = 1.0,
+    ) -> Answer:
+        """Ask until there is an answer or ``deadline`` (``time.monotonic``) has passed; ``attempt`` seconds for each try.
+
+        Only for requests that may be executed twice. Raises BrokerUnavailable, NoResponders, RequestRefused, ServerTooOld.
+        """
+        block = encode_headers(headers or {})
+        while True:
+            link = self.connected(deadline)
+            sent_at = time.monotonic()
+            try:
+                answer = link.ask(subject, block, payload, until=min(sent_at + attempt, deadline))
+            except ConnectionLost:
+                if time.monotonic() >= deadline:
+                    raise
+                continue
+            if answer is None:
+                self.suspect(link, sent_at)
+                if time.monotonic() >= deadline:
+                    raise NoAnswer(f"NATS at {self.address} did not answer in time")
+            elif answer.status == "503":
+                raise NoResponders(f"NATS at {self.address} has nobody at {subject}")
+            else:
+                return answer
+
+    def tell(self, subject: str, payload: bytes = b"") -> None:
+        """Publish without wanting an answer. Nothing is sent, and nobody waits, while there is no connection."""
+        link = self._link
+        if link is not None and link.lost is None:
+            link.tell(subject, b"", payload)
+
+    def await_connection(self, deadline: float, *, patient: bool = False) -> None:
+        """Return once connected. Raises as ``connected`` does."""
+        self.connected(deadline, patient=patient)
+
+    def connected(self, deadline: float, *, patient: bool = False) -> Link:
+        """The connection, made if there is none. An outage that has lasted as long as the caller would wait gets only
+        a short chance, unless the caller is ``patient``.
+
+        Raises BrokerUnavailable, or ServerTooOld when the server was reached and is refused.
+        """
+        link = self._link
+        if link is not None:
+            if link.lost is None:
+                link.catch_up()
+            if link.lost is None:
+                return link
+        now = time.monotonic()
+        self._note_loss(link, now)
+        chance = deadline - now
+        if not patient:
+            chance = min(chance, max(RECONNECT_CHANCE, chance - (now - self._down_since)))
+        return self._connect_in_turn(now + chance, deadline)
+
+    def suspect(self, link: Link, sent_at: float) -> None:
+        """Something sent at that time has no answer. A server that has said nothing at all since then is replaced."""
+        if link.heard_at < sent_at:
+            link.lose("it does not answer")
+
+    def close(self) -> None:
+        """Disconnect. Those who wait fail at once. Safe to call twice."""
+        self._is_closed = True
+        self._reason = "the broker is closed"
+        link, self._link = self._link, None
+        if link is not None and self.pid == os.getpid():
+            link.lose("the broker was closed")
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: give back our copy of the descriptor, and say nothing on the parent's connection."""
+        if self._link is not None:
+            self._link.drop()
+
+    # Connecting
+
+    def _note_loss(self, link: Link | None, now: float) -> None:
+        with self._lock:
+            if link is None or self._link is not link:
+                return
+            self._link = None
+            self._down_since = now
+            self._reason = link.lost or ""
+            if now - self._made_at >= PROVEN_AFTER:
+                self._pause, self._next_attempt = FIRST_PAUSE, 0.0
+            else:
+                self._put_off(now)
+        if link.had_waiting:  # otherwise it ended while nobody used it, which is no news when the next one works
+            self._outage.begin(self._reason)
+
+    def _connect_in_turn(self, until: float, deadline: float) -> Link:
+        """One thread tries at a time, with all the time that it has; the others wait until ``until`` for what comes of it."""
+        while True:
+            with self._lock:
+                if self._link is not None and self._link.lost is None:
+                    return self._link
+                if self._is_closed:
+                    raise BrokerUnavailable("the broker's connection is closed")
+                now = time.monotonic()
+                attempt = self._attempt
+                is_mine = (attempt is None or attempt.is_stale(now)) and now >= self._next_attempt
+                if is_mine:
+                    attempt = self._attempt = _Attempt(now)
+            if is_mine:
+                assert attempt is not None
+                self._try(attempt, deadline)
+            elif attempt is not None:
+                attempt.over.wait(max(0.0, until - time.monotonic()))
+            else:
+                time.sleep(max(0.0, min(self._next_attempt, until) - now))
+            if time.monotonic() >= until and not self.is_up:
+                raise BrokerUnavailable(f"NATS at {self.address} cannot be reached: {self._reason}")
+
+    def _try(self, attempt: "_Attempt", deadline: float) -> None:
+        try:
+            link = self._order.first_that_answers(self._options, min(deadline, attempt.began + CONNECT_TIMEOUT))
+        except ServerTooOld as error:
+            self._note_failure(error)
+            raise
+        except (OSError, BrokerUnavailable, ValueError) as error:
+            self._note_failure(error)
+        else:
+            link.on_refusal = self._note_refusal
+            with self._lock:
+                self._link, self._info, self._made_at = link, link.info, time.monotonic()
+                if self._is_closed:
+                    link.lose("the broker was closed")
+            self._outage.end()
+        finally:
+            with self._lock:
+                if self._attempt is attempt:
+                    self._attempt = None
+            attempt.over.set()
+
+    def _note_failure(self, error: Exception) -> None:
+        with self._lock:
+            self._reason = self._options.servers.mask(str(error)) or type(error).__name__
+            self._put_off(time.monotonic())
+        self._outage.begin(self._reason)
+
+    def _note_refusal(self, text: str) -> None:
+        logger.error("NATS refused: %s", self._options.servers.mask(text))
+
+    def _put_off(self, now: float) -> None:
+        self._next_attempt = now + self._pause * random.uniform(0.75, 1.25)  # noqa: S311
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+
+class _Attempt:
+    """One thread's try to connect. A thread that was interrupted may leave one behind; it grows stale."""
+
+    def __init__(self, now: float) -> None:
+        self.began = now
+        self.over = threading.Event()
+
+    def is_stale(self, now: float) -> bool:
+        return self.over.is_set() or now - self.began > 3 * CONNECT_TIMEOUT
+
+
+class _Order:
+    """In which order the servers are tried: at random, those that failed last, and those that the cluster told us of."""
+
+    def __init__(self, urls: tuple[str, ...]) -> None:
+        self._urls = random.sample(urls, len(urls))
+        self._tls_hosts: dict[str, str | None] = {}
+
+    def first_that_answers(self, options: Options, deadline: float) -> Link:
+        failure: Exception | None = None
+        urls = list(self._urls)
+        for number, url in enumerate(urls):
+            now = time.monotonic()
+            share = now + max(
+                0.05, (deadline - now) / (len(urls) - number)
+            )  # one that hangs leaves time for the others
+            try:
+                link = shake_hands(url, options, tls_host=self._tls_hosts.get(url), deadline=share)
+            except (OSError, BrokerUnavailable, ServerTooOld, ValueError) as error:
+                self._urls.remove(url)
+                self._urls.append(url)
+                if not isinstance(failure, ServerTooOld):  # the failure that says most
+                    failure = error
+            else:
+                self._learn(url, link)
+                return link
+        assert failure is not None
+        raise failure
+
+    def _learn(self, url: str, link: Link) -> None:
+        parts = urlsplit(url)
+        told = link.info.get("connect_urls") or []
+        for address in random.sample(told, len(told)):
+            found = f"{parts.scheme}://{address}"
+            if found not in self._urls:
+                self._urls.append(found)
+                self._tls_hosts[found] = self._tls_hosts.get(url) or parts.hostname  # a cluster tells bare addresses
