@@ -98,14 +98,14 @@ class Tracing(Middleware):
 
 
 class _Runs(threading.local):
-    """The runs of one thread: one at a time, or the members of a batch.
+    """The runs of one thread: one at a time, or the members of a batch, of which the last is current during the call.
 
     A run's context stays current after its span ended, until the message is acknowledged: what other middleware enqueues
     after the actor (a pipeline's next step, a group's callback) belongs to the run, whatever their order.
     """
 
     def __init__(self) -> None:
-        self._spans: dict[int, Span] = {}
+        self._under_way: dict[int, tuple[Span, Context]] = {}
         self._before: Token[Context] | None = None
 
     def begin(self, message: MessageProxy, span: Span, entered: Context) -> None:
@@ -113,14 +113,18 @@ class _Runs(threading.local):
         token = context.attach(entered)
         if self._before is None:
             self._before = token
-        self._spans[id(message)] = span
+        self._under_way[id(message)] = span, entered
 
     def end(self, message: MessageProxy) -> Span | None:
-        return self._spans.pop(id(message), None)
+        """The span of a message's run, whose context is current from now on."""
+        span, entered = self._under_way.pop(id(message), (None, None))
+        if entered is not None:
+            context.attach(entered)
+        return span
 
     def leave(self) -> None:
         """Make current again what was so before the runs of this thread, once all are over."""
-        if not self._spans and self._before is not None:
+        if not self._under_way and self._before is not None:
             context.detach(self._before)
             self._before = None
 

@@ -144,6 +144,22 @@ def test_skipped_and_given_back_messages_are_no_runs(scraped: Scrapes, start_wor
     assert scraped.of_actor("messages_running") == 0
 
 
+def test_each_message_of_a_batch_is_a_run(scraped: Scrapes, start_worker: MakeWorker) -> None:
+    @dramatiq.actor(broker=scraped.broker, batch_size=3, batch_wait=1000, max_retries=0)
+    def act(messages: list[Any]) -> None:
+        if any(message.args == (2,) for message in messages):
+            raise ValueError("boom")
+
+    for number in range(3):
+        act.send(number)
+    start_worker(scraped.broker)
+    wait_until(lambda: scraped.of_actor("messages_rejected_total") == 1)
+    assert scraped.of_actor("messages_processed_total") == 3
+    assert scraped.of_actor("messages_failed_total") == 1
+    assert scraped.of_actor("process_seconds_count") == 3
+    assert scraped.of_actor("messages_running") == 0
+
+
 def test_processes_add_up_in_prometheus_clients_multiprocess_mode(
     nats: EmbeddedNats, namespace: str, tmp_path: Path, broker: JetStreamBroker
 ) -> None:

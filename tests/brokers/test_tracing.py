@@ -214,6 +214,44 @@ def test_what_a_run_enqueues_and_a_next_step_are_its_children(traced: Traced, st
     assert [parent_of(run) for run in runs if run is not root] == [root.get_span_context().span_id] * 2  # type: ignore[union-attr]
 
 
+def test_each_message_of_a_batch_keeps_its_own_trace(traced: Traced, start_worker: MakeWorker) -> None:
+    @dramatiq.actor(broker=traced.broker)
+    def following(_: Any) -> None: ...
+
+    @dramatiq.actor(broker=traced.broker, batch_size=3, batch_wait=1000, max_retries=0)
+    def act(messages: list[Any]) -> list[int]:
+        if any(message.args == (2,) for message in messages):
+            raise ValueError("boom")
+        return [0 for _ in messages]
+
+    requests = []
+    for number in range(3):
+        with traced.tracer.start_as_current_span("request") as request:
+            pipeline = act.message(number) | following.message()
+            pipeline.broker = traced.broker
+            pipeline.run()
+            requests.append(request.get_span_context())
+    start_worker(traced.broker, worker_threads=1)
+    wait_until(lambda: len(traced.runs()) == 5)
+    runs = traced.runs()
+    batch = [run for run in runs if (run.attributes or {})["dramatiq.actor"] == "act"]
+    assert [(trace_of(run), parent_of(run)) for run in batch] == [(each.trace_id, each.span_id) for each in requests]
+    assert [run.status.status_code for run in batch] == [StatusCode.UNSET, StatusCode.UNSET, StatusCode.ERROR]
+    # The next step of each belongs to it, and not to its neighbour
+    steps = [run for run in runs if (run.attributes or {})["dramatiq.actor"] == "following"]
+    assert (
+        sorted((trace_of(run), parent_of(run)) for run in steps)
+        == sorted(
+            (trace_of(run), run.get_span_context().span_id)  # type: ignore[union-attr]
+            for run in batch[:2]
+        )
+    )
+    # And the thread is left as it was
+    act.send_with_options(args=(7,))
+    wait_until(lambda: len(traced.runs()) == 6)
+    assert traced.runs()[-1].parent is None
+
+
 def test_an_asynchronous_actor_runs_in_its_trace(traced: Traced, start_worker: MakeWorker) -> None:
     traced.broker.add_middleware(dramatiq.middleware.AsyncIO())
     current = []
