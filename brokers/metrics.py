@@ -36,8 +36,6 @@ PREFIX = "dramatiq_jetstream"
 PUBLISH_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 #: Seconds. A task takes anything between a millisecond and hours.
 PROCESS_BUCKETS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
-#: Publishes under way whose beginning is remembered; those that failed are never asked for.
-REMEMBERED = 10_000
 
 S = TypeVar("S", QueueStats, ActorStats)
 
@@ -59,21 +57,22 @@ class Metrics(Middleware):
 
     def __init__(self, *, registry: CollectorRegistry = REGISTRY) -> None:
         self._metrics = _families(registry)
-        self._publishes: dict[int, float] = {}
+        #: When the publishes under way began; each is forgotten with its message, since those that fail do not end.
+        self._publishes: dict[int, tuple[float, weakref.ref[Message[Any]]]] = {}
         self._runs: dict[int, float] = {}
 
     def before_enqueue(self, broker: Broker, message: "Message[Any]", delay: int | None) -> None:  # noqa: ARG002
-        if len(self._publishes) >= REMEMBERED:
-            self._publishes.clear()
-        self._publishes[id(message)] = time.perf_counter()
+        number = id(message)  # messages are not hashable
+        forget = weakref.ref(message, lambda _: self._publishes.pop(number, None))
+        self._publishes[number] = time.perf_counter(), forget
 
     def after_enqueue(self, broker: Broker, message: "Message[Any]", delay: int | None) -> None:  # noqa: ARG002
         labels = (message.queue_name, message.actor_name)
         self._metrics.enqueued.labels(*labels).inc()
         if "retries" in message.options:
             self._metrics.retried.labels(*labels).inc()
-        began = self._publishes.pop(id(message), None)
-        if began is not None:  # it began in another process: an outbox's
+        began, _ = self._publishes.pop(id(message), (None, None))
+        if began is not None:  # an outbox's began elsewhere
             self._metrics.publish.labels(*labels).observe(time.perf_counter() - began)
 
     def before_process_message(self, broker: Broker, message: MessageProxy) -> None:  # noqa: ARG002

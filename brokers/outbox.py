@@ -17,6 +17,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,8 +155,13 @@ class Outbox:
 
         Raises:
           QueueNotFound: When its queue was never declared.
+          TypeError: When it is not what holds a transaction.
         """
         transaction = transaction() if isinstance(transaction, scoped_session) else transaction
+        if not isinstance(
+            transaction, Session | Connection
+        ):  # the coroutine of an asynchronous one would be lost silently
+            raise TypeError(f"a Session or a Connection is needed, not {type(transaction).__name__}")
         # Before middleware completes it: a repeated delivery of the message at work enqueues the same again
         publish_id = f"outbox:{uuid.uuid4().hex if identity.current() is None else identity.publish_id(message)}"
         message, wait = self._home().prepare(message, delay)
@@ -327,7 +333,8 @@ class Outbox:
             return  # only a savepoint
         engines = self._pending.get(transaction, set())
         while engines:
-            self._wake(engines.pop())
+            with suppress(RuntimeError):  # the interpreter is ending: no more threads, and the commit was a success
+                self._wake(engines.pop())
 
     def _wake(self, engine: Engine) -> None:
         if self._pid != os.getpid():  # a fork has none of its parent's threads

@@ -1,5 +1,6 @@
 """Prometheus metrics: what processes count and time, and what the server holds."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from brokers import JetStreamBroker
+from brokers import JetStreamBroker, MessageTooLarge
 from brokers.metrics import JetStreamCollector, Metrics
 from scripts.services import EmbeddedNats
 from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
@@ -87,6 +88,18 @@ def test_publishes_and_runs_are_timed(scraped: Scrapes, start_worker: MakeWorker
     assert (scraped.of_actor("process_seconds_sum") or 0) >= 0.04
     assert scraped.of_actor("publish_seconds_count") == 2
     assert 0 < (scraped.of_actor("publish_seconds_sum") or 0) < 4
+
+
+def test_a_publish_that_fails_leaves_nothing_behind(scraped: Scrapes) -> None:
+    @dramatiq.actor(broker=scraped.broker)
+    def act(text: str) -> None: ...
+
+    with pytest.raises(MessageTooLarge):
+        act.send("x" * 2_000_000)
+    gc.collect()
+    (metrics,) = (each for each in scraped.broker.middleware if isinstance(each, Metrics))
+    assert metrics._publishes == {}
+    assert scraped.of_actor("publish_seconds_count") is None
 
 
 def test_what_runs_at_the_moment_is_shown(scraped: Scrapes, start_worker: MakeWorker) -> None:

@@ -16,6 +16,7 @@ import dramatiq
 import pytest
 import sqlalchemy as sa
 from dramatiq.errors import QueueNotFound
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from brokers import BrokerUnavailable, JetStreamBroker, RequestRefused, relays
@@ -160,6 +161,11 @@ def test_a_rolled_back_savepoint_takes_its_message_along_and_no_other(by_hand: W
 def test_an_unknown_queue_is_refused_in_the_transaction(world: World) -> None:
     with Session(world.engine) as session, pytest.raises(QueueNotFound):
         world.outbox.enqueue(session, dramatiq.Message("nowhere", "act", (), {}, {}))
+
+
+def test_an_asynchronous_session_is_refused_at_once(by_hand: World) -> None:
+    with pytest.raises(TypeError, match="not AsyncSession"):
+        by_hand.outbox.send(AsyncSession(), by_hand.act, 1)  # type: ignore[arg-type]
 
 
 def test_a_due_time_counts_from_the_enqueue_and_not_from_the_relay(
@@ -344,6 +350,26 @@ def test_several_relays_at_once_share_the_work_and_double_nothing(
     # Each was published by one relay alone
     assert sum(published) == 60
     assert by_hand.ready() == 60
+
+
+def test_what_another_relay_has_does_not_hold_up_the_rest(by_hand: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "BATCH", 1)
+    with by_hand.transaction() as session:
+        for number in range(3):
+            by_hand.outbox.send(session, by_hand.act, number)
+    table, first = by_hand.outbox.table, sa.select(sa.func.min(by_hand.outbox.table.c.id)).scalar_subquery()
+    # Given one that is lent
+    with by_hand.engine.begin() as connection:
+        lent = sa.update(table).where(table.c.id == first).values(leased_until=2**60)
+        connection.execute(lent)
+    if by_hand.engine.dialect.name == "postgresql":
+        # And one that is just being taken
+        with by_hand.engine.begin() as connection:
+            second = sa.select(table.c.id).where(table.c.leased_until == 0).order_by(table.c.id).limit(1)
+            connection.execute(second.with_for_update())
+            assert by_hand.relay() == 1
+    assert by_hand.relay() >= 1
+    assert by_hand.waiting() == 1
 
 
 def test_a_dead_nats_delays_no_commit_and_loses_nothing(

@@ -8,13 +8,16 @@ from typing import Any
 
 import dramatiq
 import pytest
+import sqlalchemy as sa
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from sqlalchemy.orm import Session
 
 from brokers import JetStreamBroker
+from brokers.outbox import Outbox
 from brokers.tracing import Tracing
 from tests.brokers.conftest import MakeWorker, wait_until
 
@@ -264,6 +267,25 @@ def test_an_asynchronous_actor_runs_in_its_trace(traced: Traced, start_worker: M
     start_worker(traced.broker)
     (run,) = wait_until(traced.runs)
     assert current == [run.get_span_context().span_id]
+
+
+def test_a_message_that_waits_for_a_commit_keeps_the_trace_of_its_transaction(
+    traced: Traced, start_worker: MakeWorker, tmp_path: Path
+) -> None:
+    @dramatiq.actor(broker=traced.broker)
+    def act() -> None: ...
+
+    metadata, engine = sa.MetaData(), sa.create_engine(f"sqlite:///{tmp_path / 'outbox.db'}")
+    outbox = Outbox(metadata, broker=traced.broker)
+    metadata.create_all(engine)
+    with traced.tracer.start_as_current_span("request") as request, Session(engine) as session, session.begin():
+        outbox.send(session, act)
+    start_worker(traced.broker)
+    (run,) = wait_until(traced.runs)
+    assert parent_of(run) == request.get_span_context().span_id
+    for thread in outbox._threads.values():
+        thread.stop(5)
+    engine.dispose()
 
 
 def test_a_message_without_a_trace_begins_one_of_its_own(traced: Traced, start_worker: MakeWorker) -> None:
