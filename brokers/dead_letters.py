@@ -25,13 +25,14 @@ from .publisher import RESERVE, Publisher
 from .session import NoResponders
 from .streams import Streams
 
-ERROR, TRACEBACK, DELIVERIES, SEQUENCE, ENQUEUED, RETRIES = (
+ERROR, TRACEBACK, DELIVERIES, SEQUENCE, ENQUEUED, RETRIES, DIED = (
     "Dramatiq-Error",
     "Dramatiq-Traceback",
     "Dramatiq-Deliveries",
     "Dramatiq-Sequence",
     "Dramatiq-Enqueued-At",
     "Dramatiq-Retries",
+    "Dramatiq-Died-At",
 )
 #: Options in which the last failures are noted. A message that grew too large by them goes without.
 NOTES = frozenset({"traceback", history.OPTION})
@@ -112,9 +113,20 @@ class DeadLetters:
         publish_id = f"dead:{self._names.work_stream}:{delivery.sequence}:{delivery.stored_ns}"
         self._lay_down(delivery.queue, message, body, publish_id, notes)
 
-    def put(self, queue: str, body: bytes, message: "Message[object] | None", *, error: str, publish_id: str) -> None:
-        """Store a dead letter that another broker kept, once for each publish id."""
+    def put(
+        self,
+        queue: str,
+        body: bytes,
+        message: "Message[object] | None",
+        *,
+        error: str,
+        publish_id: str,
+        died: int | None = None,
+    ) -> None:
+        """Store a dead letter that another broker kept, once for each publish id.  ``died``: milliseconds since 1970."""
         notes = {ERROR: _one_line(error, ERROR_BYTES), RETRIES: str(_retries(body))}
+        if died is not None:
+            notes[DIED] = datetime.fromtimestamp(died / 1000, UTC).isoformat()
         if trace := _traceback_of(None, message):
             notes[TRACEBACK] = _one_line(trace, RESERVE - ERROR_BYTES - 600, keep_end=True)
         self._lay_down(queue, message, body, publish_id, notes)
@@ -243,7 +255,8 @@ def _fresh(message: "Message[object]", queue: str) -> "Message[object]":
 def _dead_letter(stored: Stored) -> DeadLetter:
     *_, queue, actor, lane = stored.subject.split(".")
     message = _decoded(stored.body)
-    enqueued, last_stored = (None if message is None else message.message_timestamp), stored.headers.get(ENQUEUED)
+    enqueued = None if message is None else message.message_timestamp
+    last_stored, died = stored.headers.get(ENQUEUED), stored.headers.get(DIED)
     return DeadLetter(
         sequence=stored.sequence,
         queue=from_token(queue),
@@ -252,7 +265,7 @@ def _dead_letter(stored: Stored) -> DeadLetter:
         message_id=None if message is None else message.message_id,
         error=_text(stored.headers.get(ERROR)),
         traceback=_text(stored.headers.get(TRACEBACK)),
-        dead_at=stored.stored_at,
+        dead_at=stored.stored_at if died is None else datetime.fromisoformat(died),
         enqueued_at=None if enqueued is None else datetime.fromtimestamp(enqueued / 1000, UTC),
         stored_at=None if last_stored is None else datetime.fromisoformat(last_stored),
         retries=int(stored.headers.get(RETRIES, 0)),
