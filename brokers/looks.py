@@ -65,7 +65,7 @@ class Looks:
             try:
                 subjects = await self._subjects()
             except TimeoutError:
-                self._on_failure("it may not look at its lanes")
+                self._on_failure("no answer when looking at them, as where a permission lacks")
                 yield None
             except (BrokerUnavailable, nats.errors.Error, OSError, ValueError) as error:
                 logger.debug("looking at %s: %s: %s", self._subject, type(error).__name__, error)

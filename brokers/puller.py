@@ -16,6 +16,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from .connection import Connection
+from .errors import BrokerUnavailable
 from .lanes import BELL_PAUSE, rung
 from .leases import Delivery
 from .looks import Looks
@@ -242,12 +243,11 @@ class Puller:
         answer = connection.send(f"$JS.API.{subject}", json.dumps(body).encode())
         try:
             content = json.loads((await asyncio.wait_for(asyncio.wrap_future(answer), UNMADE_PAUSE)).data or b"{}")
-        except (TimeoutError, nats.errors.Error, OSError) as error:
-            self._complain(f"{type(error).__name__} when making a consumer for lane {source.lane!r}")
-            content = {"error": type(error).__name__}
+        except (TimeoutError, BrokerUnavailable, nats.errors.Error, OSError) as error:
+            content = {"error": {"description": f"no answer ({type(error).__name__}), as where a permission lacks"}}
         now = time.monotonic()
         if "error" in content:
-            logger.debug("no consumer for lane %r of %s: %s", source.lane, self._consumer.queue_name, content["error"])
+            self._complain(f"no consumer for lane {source.lane!r}: {content['error'].get('description')}")
             self._sources.made(source, now, not_before=now + UNMADE_PAUSE)
         else:
             self._sources.made(source, now)
@@ -258,8 +258,7 @@ class Puller:
         if not self._has_complained and not self._stopping.is_set():
             self._has_complained = True
             logger.warning(
-                "queue %s: no answer from NATS (%s). If it lacks a permission, its lanes and priorities are left to other"
-                " workers; this one goes on with the main line",
+                "queue %s: this worker cannot take from its lanes and priorities, and goes on with the rest: %s",
                 self._consumer.queue_name,
                 reason,
             )

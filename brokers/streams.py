@@ -18,6 +18,8 @@ from .session import NoResponders
 from .wire import Wire
 
 NANOSECONDS = 1_000_000_000
+#: Each lane and priority that is in use has a consumer; unless told otherwise the server stops at 1,000 of a stream.
+MAX_CONSUMERS = 100_000
 
 
 class Streams:
@@ -146,6 +148,7 @@ class Streams:
             "subjects": subjects,
             "storage": "file",
             "num_replicas": self._replicas,
+            "max_consumers": MAX_CONSUMERS,
             "max_msgs": -1,
             "max_bytes": -1,
             "max_age": 0,

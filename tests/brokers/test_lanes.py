@@ -178,6 +178,14 @@ def test_a_lanes_consumer_that_vanished_is_made_again(broker: JetStreamBroker, s
     wait_until(lambda: len(ran) == 2)
 
 
+def test_there_may_be_more_lanes_than_the_thousand_consumers_that_a_stream_has_by_default(
+    broker: JetStreamBroker,
+) -> None:
+    broker.ensure_streams()
+    info = broker._api.ask(f"STREAM.INFO.{broker._names.work_stream}", deadline=time.monotonic() + 5)
+    assert info["config"]["max_consumers"] >= 50_000
+
+
 @pytest.mark.parametrize("lane", [5, "x" * 129, b"x"])
 def test_a_lane_that_cannot_be_kept_is_refused_at_once(broker: JetStreamBroker, lane: object) -> None:
     @dramatiq.actor(broker=broker)
