@@ -16,16 +16,17 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from . import cancel, headers, identity, lanes, unique
+from . import cancel, headers, identity, lanes, ticks, unique
 from .api import Api
 from .batches import OPTIONS as BATCH_OPTIONS
 from .batches import Limits, batched
 from .cancel import Cancellation
 from .census import ActorStats, Census, QueueStats
 from .consumer import JetStreamConsumer, Surroundings
-from .cron import Cron, Crons, schedule_of
+from .cron import Cron, Crons, CronStore
+from .cron_lines import schedule_of
 from .dead_letters import NOTES, DeadLetters
-from .errors import BrokerUnavailable, MessageTooLarge
+from .errors import BrokerUnavailable, JetStreamError, MessageTooLarge
 from .key_value import KeyValue
 from .lanes import Bells
 from .leases import Delivery
@@ -36,10 +37,13 @@ from .pauses import QueuePause, guarded
 from .poison import MARK_TTL, Suspects
 from .processing import ProcessingBroker
 from .publisher import SHORT_DELAY, Publisher
+from .schedules import Schedules
 from .servers import Servers
 from .session import NoResponders
 from .streams import Streams
+from .stuck_crons import StuckCrons
 from .sweep import OverdueSchedules, Sweeper
+from .ticks import Marks, Ticks
 from .unique import Claim, Uniques
 from .wire import Wire
 
@@ -121,7 +125,11 @@ class JetStreamBroker(ProcessingBroker):
         self._bells = Bells(self._names, self._links.wire)
         self._census = Census(self._names, self._api)
         self._publisher = Publisher(self._links.wire, timeout=publish_timeout, create_streams=self._create_streams)
-        self._crons = Crons(self._names, self._links.wire, self._streams, self._publisher)
+        self._marks = Marks(self.key_value(ticks.BUCKET))
+        self._ticks = Ticks(self._names, self._marks)
+        store = CronStore(self._names, self._api, self._streams, self._publisher, marks=self._marks, place=self._placed)
+        self._crons = Crons(store)
+        self._schedules = Schedules(store)
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
         self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher, self._store)
         self._batch_limits: dict[str, Limits] = {}
@@ -130,7 +138,7 @@ class JetStreamBroker(ProcessingBroker):
             self._names,
             self._api,
             self.key_value(unique.STARTED_BUCKET, ttl=unique.STARTED_TTL),
-            restore=self._crons.restore_found,
+            restore=self._ticks.restore_found,
             timeout=publish_timeout,
         )
         self.started = self._uniques.started
@@ -199,7 +207,9 @@ class JetStreamBroker(ProcessingBroker):
         super().declare_actor(actor)
 
     def cron(self, name: str, every: str | float, message: "Message[Any]", *, time_zone: str | None = None) -> None:
-        """Declare a recurring message; ``ensure_streams`` brings it to the server.
+        """Declare a recurring message; ``ensure_streams`` brings it to the server, and removes what is no longer declared.
+
+        Where ``ensure_streams`` never ran, or the stream was lost since, workers add what their code declares.
 
         Parameters:
           name(str): Its name, unique in the namespace.
@@ -208,6 +218,11 @@ class JetStreamBroker(ProcessingBroker):
           time_zone(str): Of a cron line, such as ``Europe/Berlin``; UTC otherwise.
         """
         self._crons.declare(Cron(name, schedule_of(every), message, time_zone))
+
+    @property
+    def schedules(self) -> Schedules:
+        """The recurring messages that are made and removed at run time, one per tenant, say."""
+        return self._schedules
 
     def key_value(self, bucket: str, *, ttl: float | None = None, memory: bool = False) -> KeyValue:
         """A key-value bucket of this namespace, made on the server by ``ensure_streams`` or on first use.
@@ -300,9 +315,7 @@ class JetStreamBroker(ProcessingBroker):
         eta = message.options.pop("eta", None)
         if delay is None and isinstance(eta, int | float):
             delay = eta - current_millis()
-        actor = self.actors.get(message.actor_name)
-        lanes.place(message, {} if actor is None else actor.options)
-        unique.place(message, actor)
+        self._place(message)
         self.emit_before("enqueue", message, delay)
         headers.check(message)
         return message, delay
@@ -363,7 +376,7 @@ class JetStreamBroker(ProcessingBroker):
             slot_stream_config=self._streams.slot_config,
             bind=self._streams.bind,
             bury=self._bury,
-            restore=self._crons.restore,
+            restore=self._ticks.restore,
             batch_limits=self._batch_limits.get,
             leave=consuming.sweeper.leave,
         )
@@ -477,6 +490,17 @@ class JetStreamBroker(ProcessingBroker):
         else:
             self._bells.ring(message)
 
+    def _place(self, message: "Message[Any]") -> None:
+        """Note in a message what its actor's options say of it."""
+        actor = self.actors.get(message.actor_name)
+        lanes.place(message, {} if actor is None else actor.options)
+        unique.place(message, actor)
+
+    def _placed(self, message: "Message[Any]") -> "Message[Any]":
+        message = message.copy()
+        self._place(message)
+        return message
+
     def _bury(self, delivery: Delivery, *, error: BaseException | None, message: "Message[Any] | None") -> None:
         wire = self._links.wire()
         wire.await_connection(time.monotonic() + self._publish_timeout)
@@ -493,12 +517,18 @@ class JetStreamBroker(ProcessingBroker):
 
     def _create_streams(self, timeout: float) -> None:
         self._streams.ensure(self.queues, timeout=timeout)
+        try:
+            self._crons.bring_back(timeout=timeout)
+        except JetStreamError as error:  # no reason to refuse the message for which the streams are made
+            self.logger.warning("the recurring messages are missing: %s", error)
 
     def _sweeper_of(self, wire: Wire) -> Sweeper:
         # On this connection alone: a sweep must not connect anew what was closed.
         api = Api(lambda: wire)
         publisher = Publisher(lambda: wire, timeout=self._publish_timeout, create_streams=self._create_streams)
-        return Sweeper([OverdueSchedules(self._names, api, publisher).sweep])
+        overdue = OverdueSchedules(self._names, api, publisher)
+        stuck = StuckCrons(self._names, api, wire, self._crons, self._marks)
+        return Sweeper([overdue.sweep, stuck.sweep])
 
     def forget_after_fork(self) -> None:
         """In a forked child: drop what belongs to the parent.  Called by the fork itself."""

@@ -31,6 +31,13 @@ def purge_headers(subject: str, sequence: int) -> dict[str, str]:
     return {"Nats-Scheduler": subject, "Nats-Schedule-Next": "purge", **last_is(sequence, subject)}
 
 
+def remove_schedule(publisher: Publisher, names: Names, subject: str, sequence: int) -> bool:
+    """Remove the schedule with this sequence. Returns whether it was there. Raises BrokerUnavailable."""
+    headers = {**purge_headers(subject, sequence), "Nats-TTL": "1s"}
+    publish_id = f"cancel:{subject}:{sequence}"
+    return publish_if(publisher, names.void, b"", publish_id=publish_id, headers=headers) is not None
+
+
 class Cancellation:
     """Cancels delayed messages of a namespace."""
 
@@ -44,9 +51,12 @@ class Cancellation:
         noted = None if isinstance(message, str) else message.options.get(OPTION)
         if isinstance(noted, str):
             subject, _, sequence = noted.rpartition("@")
-            return self._remove(subject, int(sequence))
+            return remove_schedule(self._publisher, self._names, subject, int(sequence))
         message_id = message if isinstance(message, str) else message.message_id
-        removed = [self._remove(subject, sequence) for subject, sequence in self._find(message_id)]
+        removed = [
+            remove_schedule(self._publisher, self._names, subject, sequence)
+            for subject, sequence in self._find(message_id)
+        ]
         return any(removed)
 
     def _find(self, message_id: str) -> list[tuple[str, int]]:
@@ -56,11 +66,3 @@ class Cancellation:
         except NoResponders:  # no stream yet
             return []
         return [(stored.subject, stored.sequence) for stored in found]
-
-    def _remove(self, subject: str, sequence: int) -> bool:
-        headers = {**purge_headers(subject, sequence), "Nats-TTL": "1s"}
-        publish_id = f"cancel:{subject}:{sequence}"
-        return (
-            publish_if(self._publisher, self._names.void, b"", publish_id=publish_id, headers=headers, reserve=0)
-            is not None
-        )

@@ -1,34 +1,39 @@
 """Recurring messages as schedules on the server: no scheduler process, each tick one message for all workers.
 
 What the code declares is compared with what the server has at release: new ones are added, changed ones replaced, those
-no longer declared removed. An unchanged one is left alone, so that a deploy does not shift its ticks.
+no longer declared removed. An unchanged one is left alone, so that a deploy does not shift its ticks. Those that were
+made at run time (``schedules.py``) have another owner, and no release touches them.
+
+Where no release ever ran, or the stream was lost since, workers add what their code declares. A mark in the stream tells
+them that a release decides: an old worker must not bring back what a newer release removed.
 """
 
 import hashlib
 import json
-import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from dramatiq.message import Message
 
-from . import headers
 from .api import Api, Stored
+from .cancel import remove_schedule
+from .cron_lines import check, next_tick
+from .expectations import last_is, publish_if
 from .lanes import work_subject
-from .leases import Delivery
 from .names import Names
 from .publisher import Publisher
+from .session import NoResponders
 from .streams import Streams
-from .wire import Wire
+from .ticks import FINGERPRINT, Mark, Marks
 
 #: Recurring schedules came with this server.
 OLDEST_SERVER = (2, 14)
-#: Says what a schedule was made from; two with the same fingerprint tick alike.
-FINGERPRINT = "Dramatiq-Cron"
-_DURATION = re.compile(r"@every (\d+(\.\d+)?(h|m|s|ms))+")
-_FIELDS = 6
+#: Who a recurring message belongs to.
+CODE, RUNTIME = "code", "runtime"
+#: Tries of a change while others change the same.
+CHANGES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +44,121 @@ class Cron:
     schedule: str
     message: "Message[object]"
     time_zone: str | None = None
+    owner: str = field(default=CODE, compare=False)
 
     def __post_init__(self) -> None:
-        is_named = self.schedule in {"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}
-        if not (is_named or _DURATION.fullmatch(self.schedule) or len(self.schedule.split()) == _FIELDS):
-            raise ValueError(
-                f"cron {self.name!r}: {self.schedule!r} is neither '@every 30s' nor a cron line of six fields, seconds first"
-            )
+        try:
+            check(self.schedule, self.time_zone)
+        except ValueError as error:
+            raise ValueError(f"cron {self.name!r}: {error}") from None
 
     @property
     def fingerprint(self) -> str:
         message = self.message
         parts = [self.schedule, self.time_zone, message.queue_name, message.actor_name, message.args, message.kwargs]
+        if message.options:
+            parts.append(message.options)
         return hashlib.blake2b(json.dumps(parts, default=repr).encode(), digest_size=12).hexdigest()
 
 
-def schedule_of(every: str | float) -> str:
-    """``30`` (seconds), ``"30s"``, ``"@every 30s"`` or a six-field cron line, as JetStream writes it."""
-    if isinstance(every, int | float):
-        return f"@every {every:g}s"
-    return f"@every {every}" if re.fullmatch(r"(\d+(\.\d+)?(h|m|s|ms))+", every) else every
+class CronStore:
+    """The recurring messages on the server. All methods raise BrokerUnavailable."""
+
+    def __init__(
+        self,
+        names: Names,
+        api: Api,
+        streams: Streams,
+        publisher: Publisher,
+        *,
+        marks: Marks,
+        place: "Callable[[Message[object]], Message[object]]",
+    ) -> None:
+        self._names = names
+        self._api = api
+        self._streams = streams
+        self._publisher = publisher
+        self._marks = marks
+        self._place = place
+
+    def require_server(self, deadline: float) -> None:
+        """Raises ServerTooOld."""
+        self._streams.require(OLDEST_SERVER, "cron needs", deadline)
+
+    def subject_of(self, cron: Cron) -> str:
+        return self._names.cron(cron.name, owner=cron.owner)
+
+    def find(self, owner: str, deadline: float) -> dict[str, Stored]:
+        """All of an owner, by their subject."""
+        try:
+            each = self._api.each(self._names.work_stream, self._names.crons_of(owner), deadline=deadline)
+            return {stored.subject: stored for stored in each}
+        except NoResponders:  # no stream yet
+            return {}
+
+    def find_ownerless(self, deadline: float) -> list[Stored]:
+        """Those of versions that knew no owners."""
+        each = self._api.each(self._names.work_stream, self._names.crons_without_owner, deadline=deadline)
+        return [stored for stored in each if "Nats-Schedule" in stored.headers]
+
+    def get(self, owner: str, name: str, deadline: float) -> Stored | None:
+        try:
+            return self._api.last(self._names.work_stream, self._names.cron(name, owner=owner), deadline=deadline)
+        except NoResponders:
+            return None
+
+    def put(self, cron: Cron, existing: Stored | None, deadline: float) -> None:
+        """Add a recurring message or replace what is there; the same one keeps its ticks."""
+        cron = replace(cron, message=self._place(cron.message))
+        for _ in range(CHANGES):
+            if existing is not None and existing.headers.get(FINGERPRINT) == cron.fingerprint:
+                return
+            sequence = self._store(cron, 0 if existing is None else existing.sequence)
+            if sequence is not None:
+                self._mark(cron, sequence, deadline)
+                return
+            existing = self.get(cron.owner, cron.name, deadline)  # another process was faster
+
+    def remove(self, stored: Stored) -> bool:
+        """Remove one. Returns whether this call did."""
+        is_removed = remove_schedule(self._publisher, self._names, stored.subject, stored.sequence)
+        self._marks.forget(stored.subject)
+        return is_removed
+
+    def is_released(self, deadline: float) -> bool:
+        return self._api.last(self._names.work_stream, self._names.released, deadline=deadline) is not None
+
+    def mark_released(self) -> None:
+        subject = self._names.released
+        publish_if(self._publisher, subject, b"", publish_id=uuid.uuid4().hex, headers=last_is(0, subject))
+
+    def _store(self, cron: Cron, expected: int) -> int | None:
+        subject = self.subject_of(cron)
+        schedule = {
+            "Nats-Schedule": cron.schedule,
+            "Nats-Schedule-Target": work_subject(self._names, cron.message, default_key=self._names.tick_key(subject)),
+            FINGERPRINT: cron.fingerprint,
+            **last_is(expected, subject),
+        }
+        if cron.time_zone is not None:
+            schedule["Nats-Schedule-Time-Zone"] = cron.time_zone
+        publish_id = uuid.uuid4().hex
+        return publish_if(self._publisher, subject, cron.message.encode(), publish_id=publish_id, headers=schedule)
+
+    def _mark(self, cron: Cron, sequence: int, deadline: float) -> None:
+        stored = self._api.at(self._names.work_stream, sequence, deadline=deadline)
+        if stored is None:
+            return
+        tick = next_tick(cron.schedule, cron.time_zone, stored.stored_at)
+        if tick is not None:
+            self._marks.begin(stored.subject, Mark(tick.timestamp(), sequence=sequence))
 
 
 class Crons:
     """The recurring messages that the code declares."""
 
-    def __init__(self, names: Names, connection: Callable[[], Wire], streams: Streams, publisher: Publisher) -> None:
-        self._names = names
-        self._api = Api(connection)
-        self._streams = streams
-        self._publisher = publisher
+    def __init__(self, store: CronStore) -> None:
+        self._store = store
         self._declared: dict[str, Cron] = {}
 
     def declare(self, cron: Cron) -> None:
@@ -79,51 +169,24 @@ class Crons:
         self._declared[cron.name] = cron
 
     def reconcile(self, *, timeout: float) -> None:
-        """Make the server's recurring messages those that are declared. Raises ServerTooOld, BrokerUnavailable."""
+        """Make the server's recurring messages of the code those that are declared. Raises ServerTooOld, BrokerUnavailable."""
         deadline = time.monotonic() + timeout
         if self._declared:
-            self._streams.require(OLDEST_SERVER, "cron needs", deadline)
-        wanted = {self._names.cron(cron.name): cron for cron in self._declared.values()}
-        existing = {
-            stored.subject: stored
-            for stored in self._api.each(self._names.work_stream, self._names.crons_of("code"), deadline=deadline)
-        }
-        for subject in existing.keys() - wanted.keys():
-            self._streams.purge(self._names.work_stream, subject, deadline)
+            self._store.require_server(deadline)
+        existing = self._store.find(CODE, deadline)
+        wanted = {self._store.subject_of(cron): cron for cron in self._declared.values()}
+        gone = [existing[subject] for subject in existing.keys() - wanted.keys()]
+        for stored in gone + self._store.find_ownerless(deadline):
+            self._store.remove(stored)
         for subject, cron in wanted.items():
-            if not _is_same(existing.get(subject), cron):
-                self._store(subject, cron)
+            self._store.put(cron, existing.get(subject), deadline)
+        self._store.mark_released()
 
-    def _store(self, subject: str, cron: Cron) -> None:
-        schedule = {
-            "Nats-Schedule": cron.schedule,
-            "Nats-Schedule-Target": work_subject(self._names, cron.message),
-            FINGERPRINT: cron.fingerprint,
-        }
-        if cron.time_zone is not None:
-            schedule["Nats-Schedule-Time-Zone"] = cron.time_zone
-        self._publisher.publish(subject, cron.message.encode(), publish_id=uuid.uuid4().hex, headers=schedule)
-
-    def restore(self, delivery: Delivery) -> "Message[object]":
-        """The message of a delivery. Raises DecodeError."""
-        message = self._decode(delivery.body, delivery.headers, delivery.sequence, delivery.stored_ns // 1_000_000)
-        if message.queue_name != delivery.queue:  # Dramatiq's worker looks its consumer up by this name
-            message = message.copy(queue_name=delivery.queue)
-        return headers.restored(message, delivery.headers)
-
-    def restore_found(self, stored: Stored) -> "Message[object]":
-        """The message that lies in the stream. Raises DecodeError."""
-        message = self._decode(stored.body, stored.headers, stored.sequence, int(stored.stored_at.timestamp() * 1000))
-        return headers.restored(message, stored.headers)
-
-    def _decode(self, body: bytes, found: Mapping[str, str], sequence: int, stored_ms: int) -> "Message[object]":
-        message: Message[object] = Message.decode(body)
-        if FINGERPRINT not in found:
-            return message
-        # All ticks have the same body: each gets an id and a time of its own.
-        tick = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._names.work_stream}:{sequence}")
-        return message.copy(message_id=str(tick), message_timestamp=stored_ms)
-
-
-def _is_same(stored: Stored | None, cron: Cron) -> bool:
-    return stored is not None and stored.headers.get(FINGERPRINT) == cron.fingerprint
+    def bring_back(self, *, timeout: float) -> None:
+        """Add what is declared, unless a release has decided what there is. Raises ServerTooOld, BrokerUnavailable."""
+        deadline = time.monotonic() + timeout
+        if not self._declared or self._store.is_released(deadline):
+            return
+        self._store.require_server(deadline)
+        for cron in self._declared.values():
+            self._store.put(cron, self._store.get(CODE, cron.name, deadline), deadline)

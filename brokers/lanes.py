@@ -51,9 +51,9 @@ def priority_of(message: "Message[Any]") -> int:
     return priority if isinstance(priority, int) and 0 <= priority <= HIGHEST_PRIORITY else 0
 
 
-def work_subject(names: Names, message: "Message[Any]") -> str:
+def work_subject(names: Names, message: "Message[Any]", *, default_key: str = "") -> str:
     """Where a message is published that can run now."""
-    lane, priority, key = lane_of(message), priority_of(message), unique.key_of(message)
+    lane, priority, key = lane_of(message), priority_of(message), unique.key_of(message) or default_key
     return names.work(message.queue_name, message.actor_name, lane=lane, priority=priority, key=key)
 
 

@@ -147,6 +147,20 @@ class Names:
         """A recurring message; ``owner`` is ``code`` or ``runtime``."""
         return f"{self.namespace}.cron.{owner}.{to_token(name)}"
 
+    @property
+    def released(self) -> str:
+        """Marks in the stream that a release decides which recurring messages of the code there are."""
+        return f"{self.namespace}.cron.released"
+
+    @property
+    def crons_without_owner(self) -> str:
+        return f"{self.namespace}.cron.*"
+
+    @staticmethod
+    def tick_key(cron: str) -> str:
+        """Keeps the ticks of a recurring message on a subject of their own. No task is unique by such a key."""
+        return "\0" + cron.partition(".cron.")[2]
+
     def crons_of(self, owner: str) -> str:
         return f"{self.namespace}.cron.{owner}.*"
 

@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 
 from .api import STREAM_NOT_FOUND, Api, Stored, parse_time
 from .cancel import purge_headers
@@ -111,9 +112,10 @@ class OverdueSchedules:
     def sweep(self) -> None:
         """Run what is overdue. Raises BrokerUnavailable, StorageFull, RequestRefused."""
         deadline = time.monotonic() + TIMEOUT
-        now = self._server_time(deadline)
-        if now is None:
+        clock = server_clock(self._api, self._names, deadline)
+        if clock is None:
             return
+        now, _ = clock
         last = due_step(now - GRACE) - 1  # the newest step of which everything is overdue
         if self._swept is None:
             self._swept = self._before_oldest(last, deadline)
@@ -125,16 +127,6 @@ class OverdueSchedules:
                 if not self._run_step(step, now, deadline):
                     left.add(step)
         self._swept, self._left = max(last, self._swept), left
-
-    def _server_time(self, deadline: float) -> float | None:
-        """The clock by which schedules fire. None without a stream."""
-        try:
-            info = self._api.ask(f"STREAM.INFO.{self._names.work_stream}", deadline=deadline)
-        except RequestRefused as error:
-            if error.code == STREAM_NOT_FOUND:
-                return None
-            raise
-        return parse_time(info["ts"]).timestamp()
 
     def _before_oldest(self, last: int, deadline: float) -> int:
         """The step before any that can hold a schedule: none falls due before it was stored."""
@@ -185,6 +177,17 @@ class OverdueSchedules:
         publish_id = f"overdue:{stored.subject}:{stored.sequence}:{stored.stored_at.timestamp()}"
         target = stored.headers["Nats-Schedule-Target"]
         return publish_if(self._publisher, target, stored.body, publish_id=publish_id, headers=headers) is not None
+
+
+def server_clock(api: Api, names: Names, deadline: float) -> tuple[float, datetime] | None:
+    """The clock by which schedules fire, and when the stream was made. None without a stream."""
+    try:
+        info = api.ask(f"STREAM.INFO.{names.work_stream}", deadline=deadline)
+    except RequestRefused as error:
+        if error.code == STREAM_NOT_FOUND:
+            return None
+        raise
+    return parse_time(info["ts"]).timestamp(), parse_time(info["created"])
 
 
 def due_of(stored: Stored) -> float | None:

@@ -53,6 +53,11 @@ class Wire:
         return link is not None and link.lost is None
 
     @property
+    def made_at(self) -> float:
+        """When the connection was made (``time.monotonic``): another moment when the server may have been away since."""
+        return self._made_at
+
+    @property
     def max_payload(self) -> int:
         """Bytes of headers and body that the server takes in one message. Known once connected."""
         size = self._info.get("max_payload", 0)

@@ -79,6 +79,51 @@ def test_what_fell_due_while_the_storage_was_full_runs_once_when_there_is_room(
     assert sorted(ran) == [0, 1, 2, 3, 4]
 
 
+def test_recurring_messages_tick_on_after_the_storage_was_full_and_make_up_for_one_tick(
+    small_nats: str, make_broker: MakeBroker, start_worker: MakeWorker
+) -> None:
+    ran: list[tuple[str, float]] = []
+
+    def processes() -> list[JetStreamBroker]:
+        brokers = [make_broker(small_nats) for _ in range(3)]
+        for broker in brokers:
+
+            @dramatiq.actor(broker=broker)
+            def act(name: str) -> None:
+                ran.append((name, time.time()))
+
+        return brokers
+
+    def times(name: str) -> list[float]:
+        return sorted(at for who, at in ran if who == name)
+
+    # Given recurring messages of both owners, of which some tick for the first time while the server has no room
+    brokers = processes()
+    broker = brokers[0]
+    act = broker.get_actor("act")
+    broker.cron("seconds", 2, act.message("seconds"))
+    broker.ensure_streams()
+    line = f"{(time.gmtime().tm_sec + 3) % 60} * * * * *"
+    broker.schedules.put("minute", line, act.message("minute"))
+    broker.schedules.put("later", "30s", act.message("later"))
+    fill(broker)
+    for each in brokers:
+        start_worker(each)
+    time.sleep(5.5)
+    # When there is room again
+    broker.flush("filling")
+    freed = time.time()
+    # Then what is missing runs, once for all missed ticks, and then all tick as before
+    wait_until(lambda: times("minute") and times("seconds"), timeout=30)
+    assert time.time() - freed < 30
+    wait_until(lambda: len(times("seconds")) > 4, timeout=15)
+    resumed = [at for at in times("seconds") if at > freed]
+    # One that was missed, and the schedule's, which begins anew
+    assert len(resumed) <= 2.5 + (resumed[-1] - resumed[0]) / 2
+    assert len(times("minute")) <= 1 + (times("minute")[-1] - times("minute")[0]) // 50
+    assert all(at > freed + 15 for at in times("later"))
+
+
 def put_overdue(broker: JetStreamBroker, number: int = 0, *, seconds: float = 60) -> None:
     """Store a schedule that looks overdue to a sweep: its subject says so, the server's timer has it for later."""
     message: dramatiq.Message[Any] = dramatiq.Message("default", "act", (number,), {}, {})
