@@ -12,6 +12,7 @@ from .errors import (
     RequestRefused,
     ServerTooOld,
     StorageFull,
+    UnsafeSetting,
     WorkerKilled,
 )
 from .history import Attempt
@@ -38,6 +39,7 @@ __all__ = [
     "RequestRefused",
     "ServerTooOld",
     "StorageFull",
+    "UnsafeSetting",
     "WorkerKilled",
     "__version__",
 ]

@@ -14,11 +14,13 @@ from .wire import Wire
 #: JetStream's error codes (server/errors.json) by what a caller does about them.
 STREAM_NOT_FOUND, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10014, 10037
 STREAM_EXISTS_OTHERWISE = 10058
+#: Too few servers for so many copies: a cluster may still be starting; a server that is alone will not be more.
+NO_PEERS, NOT_CLUSTERED = 10005, 10074
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 #: Storage of the server, the account or the stream is used up.
 FULL = frozenset({10002, 10023, 10028, 10047, 10077})
 #: No leader yet, JetStream still starting, or the first try of the same publish still under way: worth another try.
-PASSING = frozenset({10008, 10009, 10039, 10049, 10074, 10118, 10158})
+PASSING = frozenset({10008, 10009, 10039, 10049, 10118, 10158})
 
 #: Seconds between tries while JetStream starts or elects a leader.
 RETRY_PAUSE = 0.1

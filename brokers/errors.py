@@ -50,6 +50,10 @@ class AlreadyQueued(JetStreamError):
     """A unique message that a pipeline or group waits for cannot be enqueued: another one with its key is queued."""
 
 
+class UnsafeSetting(RequestRefused):
+    """A stream, a consumer or the server is set in a way that would break a promise. The message says what is needed."""
+
+
 class KeyConflict(JetStreamError):
     """A create or update lost the race: the key's revision is not the expected one."""
 

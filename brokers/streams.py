@@ -6,16 +6,28 @@ messages would break what ``send()`` promised: so it has no limits, and the acco
 publish then fails with StorageFull. Dead letters have a stream of their own, which no schedule can reach.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .api import CONSUMER_NOT_FOUND, STREAM_EXISTS_OTHERWISE, STREAM_NOT_FOUND, Api
-from .errors import RequestRefused
+from . import bounds
+from .api import (
+    CONSUMER_NOT_FOUND,
+    NO_PEERS,
+    NOT_CLUSTERED,
+    RETRY_PAUSE,
+    STREAM_EXISTS_OTHERWISE,
+    STREAM_NOT_FOUND,
+    Api,
+)
+from .errors import RequestRefused, UnsafeSetting
 from .names import Names
 from .options import OLDEST_SERVER, too_old
-from .session import NoResponders
+from .session import NoAnswer, NoResponders
 from .wire import Wire
+
+logger = logging.getLogger(__name__)
 
 NANOSECONDS = 1_000_000_000
 #: Each lane and priority that is in use has a consumer; unless told otherwise the server stops at 1,000 of a stream.
@@ -60,26 +72,78 @@ class Streams:
             raise too_old(connection.version, connection.address, what=what, oldest=oldest)
 
     def apply(self, config: Mapping[str, Any], deadline: float) -> None:
-        """Create a stream, or update the one of that name."""
+        """Create a stream, or put the one of that name right. Raises UnsafeSetting when it cannot be."""
         name = config["name"]
+        while True:
+            try:
+                self._api.ask(f"STREAM.CREATE.{name}", config, deadline=deadline)
+            except RequestRefused as error:
+                if error.code == STREAM_EXISTS_OTHERWISE:
+                    break
+                if error.code != NO_PEERS or time.monotonic() + RETRY_PAUSE >= deadline:
+                    raise self._explained(error, name) from None
+                time.sleep(RETRY_PAUSE)  # the cluster may be starting
+            else:
+                return
+        flaws = bounds.of_stream(self._stream_config(name, deadline), config)
+        _refuse_incurable(f"stream {name}", flaws)
+        self._update(name, config, flaws, deadline)
+
+    def _update(self, name: str, config: Mapping[str, Any], flaws: "list[bounds.Flaw]", deadline: float) -> None:
         try:
-            self._api.ask(f"STREAM.CREATE.{name}", config, deadline=deadline)
-        except RequestRefused as error:
-            if error.code != STREAM_EXISTS_OTHERWISE:
-                raise
             self._api.ask(f"STREAM.UPDATE.{name}", config, deadline=deadline)
+        except RequestRefused as error:
+            raise self._explained(error, name) from None
+        if flaws:
+            logger.warning("put right: %s", bounds.described(f"stream {name}", flaws))
+
+    def _stream_config(self, name: str, deadline: float) -> dict[str, Any]:
+        config: dict[str, Any] = self._api.ask(f"STREAM.INFO.{name}", deadline=deadline)["config"]
+        return config
+
+    def _explained(self, error: RequestRefused, name: str) -> RequestRefused:
+        if error.code not in {NO_PEERS, NOT_CLUSTERED}:
+            return error
+        found = "is a single server" if error.code == NOT_CLUSTERED else "has fewer that can keep one"
+        needed = f"replicas={self._replicas} needs a cluster of {self._replicas} servers or more"
+        return UnsafeSetting(f"stream {name}: {needed}, and NATS at {self._connection().address} {found}")
 
     def bind(self, queue: str, *, timeout: float) -> float:
-        """See that a queue's consumer exists, without changing one that does. Returns its ``ack_wait`` in seconds."""
+        """See that a queue's consumer exists and that nothing can be lost. Returns its ``ack_wait`` in seconds."""
         deadline = time.monotonic() + timeout
         try:
-            info = self._consumer_info(queue, deadline)
+            self._mend_work_stream(deadline)
+            config = self._consumer_info(queue, deadline)["config"]
         except RequestRefused as error:
             if error.code not in {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}:
                 raise
             self.ensure([queue], timeout=timeout)
-            info = self._consumer_info(queue, deadline)
-        return float(info["config"]["ack_wait"]) / NANOSECONDS
+            config = self._consumer_info(queue, deadline)["config"]
+        if flaws := bounds.of_consumer(config):
+            self._mend_consumer(queue, flaws, deadline)
+        return float(config["ack_wait"]) / NANOSECONDS
+
+    def _mend_work_stream(self, deadline: float) -> None:
+        name, wanted = self._names.work_stream, self._work_config()
+        found = self._stream_config(name, deadline)
+        # How many copies there are is the release's business: workers need not know.
+        flaws = bounds.of_stream(found, {**wanted, "num_replicas": 1})
+        if not flaws:
+            return
+        _refuse_incurable(f"stream {name}", flaws)
+        try:
+            self._update(name, bounds.mended(found, wanted), flaws, deadline)
+        except (RequestRefused, NoAnswer) as error:
+            raise _needs_release(f"stream {name}", flaws) from error
+
+    def _mend_consumer(self, queue: str, flaws: "list[bounds.Flaw]", deadline: float) -> None:
+        name = f"consumer {self._names.consumer(queue)} of stream {self._names.work_stream}"
+        _refuse_incurable(name, flaws)
+        try:
+            self._apply_consumer(queue, deadline)
+        except (RequestRefused, NoAnswer) as error:
+            raise _needs_release(name, flaws) from error
+        logger.warning("put right: %s", bounds.described(name, flaws))
 
     def unfinished(self, queue: str, *, timeout: float = 5.0) -> int:
         """Messages ready, delayed and lent out, counted at one instant."""
@@ -180,3 +244,16 @@ def consumer_request(
     if inactive is not None:
         config["inactive_threshold"] = int(inactive * NANOSECONDS)
     return f"CONSUMER.CREATE.{stream}.{name}.{subject}", {"stream_name": stream, "config": config}
+
+
+def _refuse_incurable(name: str, flaws: "list[bounds.Flaw]") -> None:
+    incurable = [flaw for flaw in flaws if not flaw.is_curable]
+    if incurable:
+        needed = "work it off and delete it, or choose another namespace"
+        raise UnsafeSetting(f"{bounds.described(name, incurable)}: {needed}")
+
+
+def _needs_release(name: str, flaws: "list[bounds.Flaw]") -> UnsafeSetting:
+    return UnsafeSetting(
+        f"{bounds.described(name, flaws)}: ensure_streams() by a user who may update it puts that right"
+    )

@@ -77,7 +77,8 @@ class Publisher(threading.Thread):
 
 
 def leader(broker: JetStreamBroker) -> str:
-    return str(stream(broker)["cluster"]["leader"])
+    """Empty while one is elected."""
+    return str(stream(broker)["cluster"].get("leader", ""))
 
 
 def stream(broker: JetStreamBroker, name: str = "") -> dict[str, Any]:
@@ -87,7 +88,7 @@ def stream(broker: JetStreamBroker, name: str = "") -> dict[str, Any]:
 
 def kill_the_leader(cluster: Cluster, broker: JetStreamBroker) -> None:
     """Kill it, and start it again once the others have gone on; return when it has caught up."""
-    name = leader(broker)
+    name = wait_until(lambda: leader(broker), timeout=60)
     cluster.nodes[name].kill()
     wait_until(lambda: _new_leader(broker, not_=name), timeout=60)
     cluster.nodes[name].start()
@@ -96,7 +97,7 @@ def kill_the_leader(cluster: Cluster, broker: JetStreamBroker) -> None:
 
 def _new_leader(broker: JetStreamBroker, *, not_: str) -> bool:
     try:
-        return leader(broker) != not_
+        return leader(broker) not in {"", not_}
     except BrokerUnavailable:
         return False
 
