@@ -378,6 +378,7 @@ class JetStreamBroker(ProcessingBroker):
             bury=self._bury,
             restore=self._ticks.restore,
             batch_limits=self._batch_limits.get,
+            is_stopping=self.is_stopping,
             leave=consuming.sweeper.leave,
         )
         pause = self._pauses.setdefault(queue_name, QueuePause(queue_name))

@@ -95,6 +95,8 @@ class Surroundings:
     restore: Callable[[Delivery], "Message[object]"]
     #: How an actor's messages are gathered; None for one that takes single messages.
     batch_limits: Callable[[str], Limits | None]
+    #: The worker was told to stop: what came now would only go back.
+    is_stopping: Callable[[], bool]
     #: Told of each consumer that closes.
     leave: Callable[[object], None]
 
@@ -299,7 +301,7 @@ class JetStreamConsumer(Consumer):
     def plan(self, now: float) -> list[tuple[Source, int]]:
         """Which sources to ask for how many, so that no more messages are out than there are places."""
         with self._changed:
-            if self._is_closed or self.pause.is_held or len(self._kept) >= MAX_KEPT:
+            if self._is_closed or self.pause.is_held or len(self._kept) >= MAX_KEPT or self._home.is_stopping():
                 return []
             room = self._prefetch - self._handed - len(self._waiting) + self._gathering.wanted
             best = self._waiting.best()

@@ -42,11 +42,15 @@ class Gate:
     def enter(self) -> bool:
         """Run together with others; waits for one that is alone, or wants to be. False when the gate closes meanwhile."""
         me = threading.get_ident()
+        if self._alone == me:
+            self.leave()  # it was interrupted before it could
+        # Without the lock, since every message comes through here. This thread shows itself before it looks at the line, and
+        # whoever wants to be alone stands in line until it has looked at who is running, and says so before it leaves the line.
+        self._together.add(me)
+        if not self._line and self._alone is None:
+            return True
         with self._changed:
             self._forget(me)
-            if self._alone is None and not self._line:
-                self._together.add(me)
-                return True
             return self._stand_in_line(_Ticket(me, wants_to_be_alone=False), None)
 
     def enter_alone(self) -> float:
@@ -67,8 +71,11 @@ class Gate:
 
     def leave(self) -> None:
         """This thread is done. Does no harm when it was not in."""
-        with self._changed:
-            self._forget(threading.get_ident())
+        me = threading.get_ident()
+        self._together.discard(me)
+        if self._line or self._alone == me:
+            with self._changed:
+                self._forget(me)
 
     def admit_others(self, thread: int) -> None:
         """Let others run beside a thread that was alone until now."""

@@ -57,10 +57,21 @@ def note(message: "Message[Any]", delivery: Delivery, error: BaseException | Non
         worker=f"{socket.gethostname()}:{os.getpid()}",
         error=described(error)[:ERROR_LENGTH],
     )
-    kept = [*attempts, attempt]
-    if len(kept) > KEPT:
-        del kept[1]
-    message.options[OPTION] = [asdict(each) for each in kept]
+    _keep(message, [*attempts, attempt])
+
+
+def note_death(message: "Message[Any]", *, sequence: int, count: int, delivered: datetime, worker: str) -> None:
+    """Write a delivery into the message's history that ended with its worker: known when it began, not when it ended."""
+    at = int(delivered.timestamp() * 1000)
+    attempt = Attempt(sequence, count, at, at, worker, "the worker was killed")
+    if attempt not in (attempts := of(message)):
+        _keep(message, [*attempts, attempt])
+
+
+def _keep(message: "Message[Any]", attempts: list[Attempt]) -> None:
+    if len(attempts) > KEPT:
+        del attempts[1]
+    message.options[OPTION] = [asdict(each) for each in attempts]
 
 
 def described(error: BaseException | None) -> str:

@@ -16,10 +16,11 @@ import os
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from . import history
 from .errors import BrokerUnavailable, JetStreamError, KeyConflict, WorkerKilled
 from .gate import Gate
 from .key_value import KeyValue
@@ -36,8 +37,8 @@ SUSPECT_FROM = 3
 #: Deaths of workers in which it ran alone after which a message is not run again: machines are lost, but not three times
 #: in a row under the same message.
 DEATHS = 3
-#: Seconds that a suspect stays alone at its first try, twice as many at each further delivery, and at most: so a long
-#: innocent task does not hold up its process, and one that kills late is still found.
+#: Seconds that a suspect stays alone at first; twice as many each time that it outlives them and kills its worker later;
+#: and at most. So a long innocent task does not hold up its process, and one that kills late is still found.
 FIRST_LONELINESS, LONGEST_LONELINESS = 60.0, 3600.0
 #: Seconds that a mark is kept, which outlasts every pause between two deliveries of a worker that lives.
 MARK_TTL = 7 * 86400.0
@@ -47,24 +48,50 @@ COME_AGAIN = 5.0
 REMOVALS = 12
 
 
+@dataclass(frozen=True, slots=True)
+class LoneRun:
+    """One run of a suspect that began; stored before it, so that it is known if it never ends."""
+
+    at: str
+    worker: str
+    delivery: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is known of a suspect's earlier lone runs."""
+
+    #: Those that never ended.
+    runs: tuple[LoneRun, ...] = ()
+    #: How often it outlived the time that it was given alone, and then was not heard of again.
+    outlived: int = 0
+    #: What a write has to name in order to win; None where nothing is stored.
+    revision: int | None = None
+
+    @property
+    def loneliness(self) -> float:
+        return min(FIRST_LONELINESS * 2.0 ** min(self.outlived, 16), LONGEST_LONELINESS)
+
+
 class Marks:
-    """The lone runs of suspects that did not end, by message, in a key-value bucket."""
+    """The marks of suspects in a key-value bucket."""
 
     def __init__(self, bucket: KeyValue) -> None:
         self._bucket = bucket
 
-    def read(self, key: str) -> tuple[list[dict[str, Any]], int | None]:
-        """The runs that never ended, and the revision by which to add one."""
+    def read(self, key: str) -> Mark:
         entry = self._bucket.get(key)
-        return ([], None) if entry is None else (json.loads(entry.value), entry.revision)
+        if entry is None:
+            return Mark()
+        stored = json.loads(entry.value)
+        return Mark(tuple(LoneRun(**run) for run in stored["runs"]), stored["outlived"], entry.revision)
 
-    def write(self, key: str, runs: list[dict[str, Any]], revision: int | None) -> None:
-        """Returns once it is stored. Raises KeyConflict when another process was faster."""
-        value = json.dumps(runs).encode()
-        if revision is None:
-            self._bucket.create(key, value)
-        else:
-            self._bucket.update(key, value, revision)
+    def write(self, key: str, mark: Mark) -> int:
+        """Returns the new revision once it is stored. Raises KeyConflict when another process was faster."""
+        value = json.dumps({"runs": [asdict(run) for run in mark.runs], "outlived": mark.outlived}).encode()
+        if mark.revision is None:
+            return self._bucket.create(key, value)
+        return self._bucket.update(key, value, mark.revision)
 
     def remove(self, key: str) -> None:
         """Remove a mark, later if that cannot be now: a run that ended must not count as a death."""
@@ -83,9 +110,12 @@ class Marks:
 
 
 @dataclass(slots=True, eq=False)
-class _LoneRun:
+class _Running:
+    """The suspect that runs in this process."""
+
     key: str
     thread: int
+    mark: Mark
     timer: threading.Timer | None = None
     is_marked: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -97,7 +127,7 @@ class Suspects:
     def __init__(self, bucket: KeyValue) -> None:
         self._marks = Marks(bucket)
         self._gate = Gate()
-        self._run: _LoneRun | None = None
+        self._run: _Running | None = None
 
     def begin(self, message: "JetStreamMessage") -> None:
         """Return when the message may run now. ``end`` must follow in any case.
@@ -143,33 +173,46 @@ class Suspects:
 
     def _begin_alone(self, message: "JetStreamMessage") -> None:
         key = f"{message.queue_name}:{message.delivery.sequence}:{message.delivery.stored_ns}"
-        runs, revision = self._marks.read(key)
-        if len(runs) >= DEATHS:
-            raise _killed(message, runs)
+        mark = self._marks.read(key)
+        if len(mark.runs) >= DEATHS:
+            raise _killed(message, mark.runs)
         wait = self._gate.enter_alone()
         if wait > 0:
             raise _given_back(message, 0.0 if self._gate.is_closed else wait, "others are running")
-        this_one = {
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "by": f"{socket.gethostname()}:{os.getpid()}",
-            "delivery": message.delivery.count,
-        }
-        self._marks.write(key, [*runs, this_one], revision)
-        run = self._run = _LoneRun(key, threading.get_ident())
+        this_one = LoneRun(
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            delivery=message.delivery.count,
+        )
+        revision = self._marks.write(key, replace(mark, runs=(*mark.runs, this_one)))
+        run = self._run = _Running(key, threading.get_ident(), replace(mark, revision=revision))
         if self._gate.is_closed:  # the worker began to stop meanwhile, and did not know of the mark
             self._run = None
             self._remove_mark(run)
             raise _given_back(message, 0.0, "the worker stops")
-        run.timer = threading.Timer(_loneliness(message.delivery.count), self._admit_others, [run])
+        self._admit_others_after(mark.loneliness, run)
+
+    def _admit_others_after(self, seconds: float, run: _Running) -> None:
+        run.timer = threading.Timer(seconds, self._admit_others, [run])
         run.timer.daemon = True
         run.timer.start()
 
-    def _admit_others(self, run: _LoneRun) -> None:
-        """It has run for long without killing anybody: let others run, too, and charge it with nothing from now on."""
-        self._remove_mark(run)
+    def _admit_others(self, run: _Running) -> None:
+        """It has run for long without killing anybody: let others run, too, and charge it with nothing from now on.
+
+        If it kills its worker later it gets a longer time alone, until that is long enough.
+        """
+        with run.lock:
+            if not run.is_marked:
+                return
+            try:
+                self._marks.write(run.key, replace(run.mark, outlived=run.mark.outlived + 1))
+            except (BrokerUnavailable, JetStreamError):
+                self._admit_others_after(COME_AGAIN, run)
+                return
         self._gate.admit_others(run.thread)
 
-    def _remove_mark(self, run: _LoneRun) -> None:
+    def _remove_mark(self, run: _Running) -> None:
         with run.lock:
             if not run.is_marked:
                 return
@@ -179,20 +222,20 @@ class Suspects:
         self._marks.remove(run.key)
 
 
-def _loneliness(deliveries: int) -> float:
-    return min(FIRST_LONELINESS * 2.0 ** min(deliveries - SUSPECT_FROM, 16), LONGEST_LONELINESS)
-
-
 def _given_back(message: "JetStreamMessage", seconds: float, reason: str) -> GivenBack:
     message.give_back_after = seconds
     return GivenBack(reason)
 
 
-def _killed(message: "JetStreamMessage", runs: list[dict[str, Any]]) -> WorkerKilled:
-    history = "; ".join(f"{run['at']} in {run['by']}, delivery {run['delivery']}" for run in runs)
+def _killed(message: "JetStreamMessage", runs: tuple[LoneRun, ...]) -> WorkerKilled:
+    for run in runs:
+        began = datetime.fromisoformat(run.at)
+        sequence, count = message.delivery.sequence, run.delivery
+        history.note_death(message.message, sequence=sequence, count=count, delivered=began, worker=run.worker)
+    deaths = "; ".join(f"{run.at} in {run.worker}, delivery {run.delivery}" for run in runs)
     error = WorkerKilled(
         f"its worker was killed each of the last {len(runs)} times while this message ran in it alone "
-        f"(delivered {message.delivery.count} times; {history})"
+        f"(delivered {message.delivery.count} times; {deaths})"
     )
     message.fail()
     logger.error("message %s becomes a dead letter: %s", message, error)

@@ -271,6 +271,35 @@ def test_a_retry_that_cannot_be_enqueued_leaves_only_its_own_message_unacknowled
     assert broker.dead_letters.count() == 0
 
 
+def test_a_result_that_cannot_be_stored_leaves_only_its_own_message_unacknowledged(
+    broker: JetStreamBroker, start_worker: MakeWorker
+) -> None:
+    calls: list[list[int]] = []
+    refused: list[int] = []
+
+    class Backend(StubBackend):
+        def store_result(self, message: Any, result: Any, ttl: int) -> None:
+            if result == 2 and not refused:
+                refused.append(result)
+                raise BrokerUnavailable("gone")
+            super().store_result(message, result, ttl)
+
+    backend = Backend()
+    broker.add_middleware(Results(backend=backend, store_results=True))
+
+    @dramatiq.actor(broker=broker, batch_size=3, batch_wait=1000)
+    def act(messages: Messages) -> list[int]:
+        calls.append(numbers(messages))
+        return numbers(messages)
+
+    sent = [act.send(number) for number in range(3)]
+    start_worker(broker)
+    broker.join("default", timeout=15000)
+    assert [len(call) for call in calls] == [3, 1]
+    assert calls[1] == [2]
+    assert [message.get_result(backend=backend) for message in sent] == [0, 1, 2]
+
+
 def test_a_dead_letter_that_cannot_be_stored_at_once_doubles_nothing(
     broker: JetStreamBroker, start_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Messages that kill their worker are dead-lettered; whoever was near them, or lived through deploys, is not."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -36,11 +37,12 @@ def lend_out(broker: JetStreamBroker, count: int, *, times: int = poison.SUSPECT
         consumer.close()
 
 
-def marks(broker: JetStreamBroker) -> int:
-    """How many messages are marked at the moment."""
+def marks(broker: JetStreamBroker, *, that_charge: bool = False) -> int:
+    """How many messages are marked at the moment, or charged with a death if their worker dies now."""
     stream = f"KV_{broker._names.bucket('starts')}"
     stored = broker._api.each(stream, f"$KV.{broker._names.bucket('starts')}.>", deadline=time.monotonic() + 5)
-    return len([each for each in stored if each.body])
+    found = [json.loads(each.body) for each in stored if each.body]
+    return len([mark for mark in found if mark["runs"] or not that_charge])
 
 
 def buckets(broker: JetStreamBroker) -> KeyValue:
@@ -170,6 +172,8 @@ def test_a_message_with_too_many_marks_is_dead_without_being_run_and_tells_its_h
     assert letter.error.startswith("WorkerKilled: its worker was killed each of the last 3 times")
     assert letter.error.count(f":{os.getpid()}, delivery ") == 3
     assert letter.deliveries >= poison.SUSPECT_FROM + poison.DEATHS
+    deaths = [attempt for attempt in letter.history if attempt.error == "the worker was killed"]
+    assert [attempt.worker.rpartition(":")[2] for attempt in deaths] == 3 * [str(os.getpid())]
     # A replay begins without suspicion
     broker.dead_letters.replay(letter.sequence)
     broker.join("default", timeout=10000)
@@ -271,8 +275,37 @@ def test_a_stopping_worker_does_not_wait_for_those_who_wait_for_a_suspect(
     assert broker._streams.unfinished("default") == 3
     # They run in the next one
     start_worker(broker)
-    broker.join("default", timeout=10000)
+    broker.join("default", timeout=30000)
     assert ran == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_stopping_worker_takes_nothing_new(broker: JetStreamBroker, start_worker: MakeWorker) -> None:
+    may_end = [threading.Event(), threading.Event()]
+    ran: list[int] = []
+
+    @dramatiq.actor(broker=broker)
+    def act(number: int) -> None:
+        ran.append(number)
+        may_end[number].wait(20)
+
+    act.send(0)
+    act.send(1)
+    worker = start_worker(broker, worker_threads=2)
+    wait_until(lambda: len(ran) == 2)
+    stopping = threading.Thread(target=worker.stop, kwargs={"timeout": 20000})
+    stopping.start()
+    wait_until(broker.is_stopping)
+    # When one ends, and there is more
+    may_end[0].set()
+    wait_until(lambda: broker._streams.unfinished("default") == 1)
+    for _ in range(6):
+        act.send(0)
+    time.sleep(0.5)
+    # Then what comes is what had been asked for before: two are prefetched for two threads
+    assert broker.queue_stats()[0].outstanding <= 3
+    may_end[1].set()
+    stopping.join(20)
+    assert broker._streams.unfinished("default") == 6
 
 
 def test_a_suspect_that_lives_on_is_not_alone_for_ever(
@@ -293,14 +326,45 @@ def test_a_suspect_that_lives_on_is_not_alone_for_ever(
     wait_until(lambda: ran)
     act.send("other")
     wait_until(lambda: ran == ["long", "other"])
-    assert marks(broker) == 0
+    assert marks(broker, that_charge=True) == 0
     may_end.set()
     broker.join("default", timeout=10000)
+    assert marks(broker) == 0
 
 
 def test_loneliness_grows_so_that_whatever_kills_late_is_found() -> None:
-    lengths = [poison._loneliness(deliveries) for deliveries in (3, 4, 5, 100, 10_000)]
+    lengths = [poison.Mark(outlived=times).loneliness for times in (0, 1, 2, 100, 10_000)]
     assert lengths == [60.0, 120.0, 240.0, 3600.0, 3600.0]
+
+
+def test_a_message_that_kills_later_than_it_was_alone_is_alone_for_longer(
+    broker: JetStreamBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(poison, "FIRST_LONELINESS", 0.1)
+
+    @dramatiq.actor(broker=broker)
+    def act() -> None: ...
+
+    act.send()
+    lend_out(broker, 1)
+    loneliness = []
+    for outlives in (True, True, False):
+        consumer = broker.consume("default", prefetch=1, timeout=200)
+        delivered = wait_until(lambda: next(consumer))  # noqa: B023
+        suspects = broker._new_suspects()  # a process of its own
+        suspects.begin(delivered)
+        run = suspects._run
+        assert run is not None
+        loneliness.append(run.mark.loneliness)
+        if outlives:
+            wait_until(lambda: suspects._gate._alone is None)  # noqa: B023
+        run.is_marked = False  # as a killed process does nothing more
+        consumer.requeue([delivered])
+        consumer.close()
+    assert loneliness == [0.1, 0.2, 0.4]
+    mark = broker._suspects._marks.read(run.key)
+    # Only the death while it was alone is charged
+    assert (len(mark.runs), mark.outlived) == (1, 2)
 
 
 def send(broker: JetStreamBroker, actor: str, *args: object) -> None:
@@ -338,3 +402,22 @@ def test_one_poison_message_among_a_hundred_and_five_deploys(
     assert {f"end-{number}" for number in range(100)} <= set(ran())
     # A deploy may have lent it out, too, and so made it a suspect earlier
     assert poison.DEATHS <= ran().count("poison") <= poison.SUSPECT_FROM - 1 + poison.DEATHS
+
+
+def test_a_batch_with_a_poison_message_costs_no_other_message(
+    nats: EmbeddedNats, make_broker: MakeBroker, start_process: Start, ran: Ran
+) -> None:
+    broker = make_broker(ack_wait=1.5)  # as the processes' own
+    for text in ("a", "b", "poison", "c"):
+        send(broker, "kill_the_worker_in_a_batch", text)
+    worker = start_process(nats.url, "--processes", "1")
+    deadline = time.monotonic() + 60
+    while broker._streams.unfinished("default") and time.monotonic() < deadline:
+        if worker.poll() is not None:
+            worker = start_process(nats.url, "--processes", "1")
+        time.sleep(0.05)
+    (letter,) = broker.dead_letters.list()
+    assert letter.message is not None
+    assert letter.message.args == ("poison",)
+    assert letter.error.startswith("WorkerKilled")
+    assert sorted(ran()) == ["a", "b", "c"]

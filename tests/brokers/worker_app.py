@@ -95,3 +95,12 @@ def die_after_enqueueing_for_all(messages: list[dramatiq.Message[None]]) -> None
         os.kill(os.getpid(), signal.SIGKILL)
     for message in messages:
         note(f"done-{message.args[0]}")
+
+
+@dramatiq.actor(batch_size=4, batch_wait=500)
+def kill_the_worker_in_a_batch(messages: list[dramatiq.Message[None]]) -> None:
+    texts = [message.args[0] for message in messages]
+    if "poison" in texts:
+        os.kill(os.getpid(), signal.SIGKILL)
+    for text in texts:
+        note(text)
