@@ -19,6 +19,7 @@ from .history import Attempt
 from .key_value import Entry, KeyValue
 from .rate_limits import JetStreamRateLimiterBackend
 from .results import JetStreamResultBackend
+from .schedules import Schedule, Schedules
 
 __all__ = [
     "ActorStats",
@@ -37,6 +38,8 @@ __all__ = [
     "MessageTooLarge",
     "QueueStats",
     "RequestRefused",
+    "Schedule",
+    "Schedules",
     "ServerTooOld",
     "StorageFull",
     "UnsafeSetting",

@@ -12,6 +12,7 @@ from dramatiq.results import Results
 from dramatiq.results.backends import StubBackend
 
 from brokers import AlreadyQueued, BrokerUnavailable, JetStreamBroker
+from brokers.consumer import JetStreamConsumer
 from brokers.identity import nothing_is_processed
 from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
 
@@ -392,3 +393,27 @@ def test_a_started_message_that_is_given_back_waits_again(
     gate.wait_for_start()
     time.sleep(0.05)
     assert is_new(act.send())
+
+
+def test_one_that_has_ended_is_in_nobodys_way_before_its_acknowledgement_has_arrived(
+    broker: JetStreamBroker, start_worker: MakeWorker, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ack, ended = JetStreamConsumer.ack, threading.Event()
+
+    def ack_late(consumer: JetStreamConsumer, message: dramatiq.broker.MessageProxy) -> None:
+        ended.set()
+        gate.open.wait(20)
+        ack(consumer, message)
+
+    monkeypatch.setattr(JetStreamConsumer, "ack", ack_late)
+
+    @dramatiq.actor(broker=broker, unique=True, unique_while="queued")
+    def act() -> None: ...
+
+    act.send()
+    worker = start_worker(broker, worker_threads=1)
+    assert ended.wait(10)
+    assert is_new(act.send())
+    assert not is_new(act.send())
+    gate.open.set()
+    worker.stop(timeout=5000)
