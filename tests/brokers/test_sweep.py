@@ -10,7 +10,10 @@ import dramatiq
 import pytest
 
 from brokers import BrokerUnavailable, JetStreamBroker, StorageFull
+from brokers.api import Stored
+from brokers.stuck_crons import StuckCrons
 from brokers.sweep import OverdueSchedules, Sweeper
+from brokers.ticks import Mark
 from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
 from tests.brokers.small_server import nats_server
 
@@ -265,6 +268,79 @@ def test_workers_sweep_while_they_run(broker: JetStreamBroker, start_worker: Mak
     wait_until(lambda: sweepers() == 1)
     worker.stop(timeout=5000)
     wait_until(lambda: sweepers() == 0)
+
+
+def stuck_crons(broker: JetStreamBroker) -> StuckCrons:
+    return StuckCrons(broker._names, broker._api, broker._links.wire(), broker._crons, broker._marks)
+
+
+def put_stuck(broker: JetStreamBroker) -> Stored:
+    """A recurring message whose mark says that it has missed a tick; the server itself has it for later."""
+    broker.schedules.put("tick", "1h", dramatiq.Message("default", "act", (), {}, {}))
+    subject = broker._names.cron("tick", owner="runtime")
+    stored = broker._api.last(broker._names.work_stream, subject, deadline=_soon())
+    assert stored is not None
+    broker._marks.begin(subject, Mark(time.time() - 60, sequence=stored.sequence))
+    return stored
+
+
+def test_a_recurring_message_is_woken_only_when_it_is_seen_overdue_twice_on_one_connection(
+    broker: JetStreamBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brokers.stuck_crons.PATIENCE", 0.0)
+    broker.ensure_streams()
+    put_stuck(broker)
+    stuck = stuck_crons(broker)
+    # A server that has just started runs what is overdue by itself
+    stuck.sweep()
+    assert broker.get_queue_message_counts("default")[0] == 0
+    broker._links.wire()._made_at += 1
+    stuck.sweep()
+    assert broker.get_queue_message_counts("default")[0] == 0
+    # Then it is woken, and once
+    for _ in range(4):
+        stuck.sweep()
+    assert broker.get_queue_message_counts("default")[0] == 1
+    assert broker.schedules.get("tick") is not None
+
+
+def test_of_many_that_wake_a_recurring_message_one_does_even_when_its_tick_has_run(broker: JetStreamBroker) -> None:
+    broker.ensure_streams()
+    stored = put_stuck(broker)
+    stuck = stuck_crons(broker)
+    stuck._wake(stored, 0)
+    assert broker.get_queue_message_counts("default")[0] == 1
+    broker.flush("default")
+    stuck._wake(stored, 0)
+    assert broker.get_queue_message_counts("default")[0] == 0
+
+
+def test_a_tick_that_came_meanwhile_is_not_made_up_for(broker: JetStreamBroker) -> None:
+    broker.ensure_streams()
+    stored = put_stuck(broker)
+    target = stored.headers["Nats-Schedule-Target"]
+    broker._publisher.publish(target, stored.body, publish_id="the server's own")
+    stuck_crons(broker)._wake(stored, 0)
+    assert broker.get_queue_message_counts("default")[0] == 1
+
+
+def test_a_tick_that_waits_for_a_worker_is_not_missing(
+    broker: JetStreamBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brokers.stuck_crons.PATIENCE", 0.0)
+    broker.ensure_streams()
+    # Given a recurring message whose ticks nobody takes: no mark tells of them
+    broker.schedules.put("tick", 1, dramatiq.Message("default", "act", (), {}, {}))
+    wait_until(lambda: broker.get_queue_message_counts("default")[0] >= 2)
+    before = broker.schedules.get("tick")
+    broker._marks.begin(broker._names.cron("tick", owner="runtime"), Mark(time.time() - 60, tick_ns=2**62))
+    stuck = stuck_crons(broker)
+    for _ in range(3):
+        stuck.sweep()
+    after = broker.schedules.get("tick")
+    assert before is not None
+    assert after is not None
+    assert after.changed_at == before.changed_at
 
 
 def _soon() -> float:
