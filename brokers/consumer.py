@@ -49,7 +49,7 @@ class JetStreamMessage(MessageProxy):
         super().__init__(message)
         self.delivery = delivery
         self.consumer = consumer
-        self.processing = Processing(stream, delivery.sequence, message.message_id, consumer.pause)
+        self.processing = Processing(stream, delivery.sequence, message, consumer.pause, stored_ns=delivery.stored_ns)
         #: Set when the message is not done: the seconds until it goes round again.
         self.give_back_after: float | None = None
         #: Middleware was told that it is processed, and so has to be told of the end.

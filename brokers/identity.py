@@ -6,29 +6,37 @@ and from what is enqueued: when the delivery is repeated after a crash, its succ
 
 What is enqueued counts, not only how many came before, so that an actor that takes another branch the second time loses
 nothing: the n-th enqueue of the same actor with the same arguments within one delivery is the same publish. (After the
-actor, for a retry or a callback, the n-th enqueue of the same actor.)
+actor, for a retry, the n-th enqueue of the same actor.) A group's callback is the same publish whichever member enqueues it.
 """
 
 import contextvars
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from dramatiq.message import Message, get_encoder
 
+from . import members
+from .members import Run
 from .pauses import QueuePause
 
 
 class Processing:
     """One delivery while its actor, and the middleware around it, runs."""
 
-    def __init__(self, stream: str, sequence: int, message_id: str, pause: QueuePause) -> None:
+    def __init__(
+        self, stream: str, sequence: int, message: "Message[Any] | None", pause: QueuePause, *, stored_ns: int = 0
+    ) -> None:
         self.stream = stream
         self.sequence = str(sequence)
-        self.message_ids = {message_id}
+        #: When the message was stored: a stream that is made anew counts sequences from one again.
+        self.stored_ns = stored_ns
+        #: None for a batch.
+        self.message = message
+        self.message_ids = set() if message is None else {message.message_id}
         #: The pause of the queue that the delivery came from.
         self.pause = pause
         self._counts: Counter[str] = Counter()
@@ -37,31 +45,44 @@ class Processing:
         self.is_over = False
         #: The first enqueue after the actor that failed.
         self.failure: Exception | None = None
+        #: What to do once there is no failure.
+        self.once_all_is_stored: list[Callable[[], None]] = []
+        #: The groups that the actor ran, by the names that Dramatiq gave them.
+        self.groups: dict[str, Run] = {}
 
     def is_of(self, message: "Message[object]") -> bool:
         """Whether this is the message that is processed, about to be enqueued again."""
         return message.message_id in self.message_ids
 
     def next_id(self, message: "Message[object]") -> str:
+        callback = None
+        if self.message is not None and self.is_after_actor:
+            callback = members.callback_id(self.message, message)
+        name = callback or f"{self.stream}:{self.sequence}:{self._digest(message)}"
+        self._counts[name] += 1
+        return f"{name}:{self._counts[name]}"
+
+    def _digest(self, message: "Message[object]") -> str:
         # A retry is the message itself; new messages have random ids, which a repetition would not repeat.
         kind = "self" if self.is_of(message) else "new"
         content: dict[str, Any] = {"kind": kind, "queue": message.queue_name, "actor": message.actor_name}
         if not self.is_after_actor:  # middleware puts times and tracebacks into its messages' arguments
             content |= {"args": message.args, "kwargs": message.kwargs}
-        digest = hashlib.blake2b(get_encoder().encode(content), digest_size=12).hexdigest()
-        self._counts[digest] += 1
-        return f"{self.stream}:{self.sequence}:{digest}:{self._counts[digest]}"
+            group = members.group_of(message.options)
+            if group is not None:
+                content["group"] = group
+        return hashlib.blake2b(get_encoder().encode(content), digest_size=12).hexdigest()
 
     @classmethod
-    def of_all(cls, members: "list[Processing]") -> "Processing":
+    def of_all(cls, processings: "list[Processing]") -> "Processing":
         """A batch's: what it enqueues is recognised when the same messages, all of them and no other, come again."""
-        first = members[0]
-        if len(members) == 1:
+        first = processings[0]
+        if len(processings) == 1:
             return first
-        batch = cls(first.stream, 0, "", first.pause)
-        sequences = ",".join(sorted(member.sequence for member in members))
+        batch = cls(first.stream, 0, None, first.pause, stored_ns=first.stored_ns)
+        sequences = ",".join(sorted(each.sequence for each in processings))
         batch.sequence = "batch-" + hashlib.blake2b(sequences.encode(), digest_size=12).hexdigest()
-        batch.message_ids = set().union(*(member.message_ids for member in members))
+        batch.message_ids = set().union(*(each.message_ids for each in processings))
         return batch
 
 

@@ -92,6 +92,7 @@ class ProcessingBroker(Broker):
         """
         processing = message.processing
         processing.is_after_actor = True
+        processing.once_all_is_stored.clear()  # of a first time that was interrupted, and stored not all
         if kwargs.get("exception") is not None:
             history.note(message.message, message.delivery, kwargs["exception"])  # before Retries passes it on
         for middleware in reversed(self.middleware):
@@ -111,6 +112,9 @@ class ProcessingBroker(Broker):
             )
             message.fail()
             message.stuff_exception(failure)
+        else:
+            for call in processing.once_all_is_stored:
+                call()
 
     # Batches: the middleware sees their members
 

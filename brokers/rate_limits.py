@@ -6,6 +6,7 @@ A counter is a key of a bucket on file storage with the streams' replicas. The c
 
 import contextlib
 import json
+import logging
 import os
 import random
 import re
@@ -17,9 +18,13 @@ from typing import Any
 
 from dramatiq.rate_limits import RateLimiterBackend
 
+from . import groups
 from .broker import JetStreamBroker
-from .errors import BrokerUnavailable, KeyConflict
+from .errors import BrokerUnavailable, JetStreamError, KeyConflict
+from .groups import Roll
 from .key_value import KeyValue
+
+logger = logging.getLogger(__name__)
 
 #: The buckets of counters and events, of windows, and of windows in memory, behind the broker's namespace.
 COUNTS, WINDOWS, WINDOWS_IN_MEMORY = "limits", "windows", "windows-memory"
@@ -44,9 +49,17 @@ class Count:
 
     value: int
     until: float
+    #: Of a group's barrier: who arrived.
+    roll: Roll | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {"value": self.value, "until": self.until}
+        content: dict[str, Any] = {"value": self.value, "until": self.until}
+        return content if self.roll is None else content | {"roll": self.roll.as_json()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "Count":
+        roll = content.get("roll")
+        return cls(content["value"], content["until"], None if roll is None else Roll.from_json(roll))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +143,14 @@ class JetStreamRateLimiterBackend(RateLimiterBackend):
         return _change(place, raise_it)
 
     def decr(self, key: str, amount: int, minimum: int, ttl: int) -> bool:
-        """Lower a counter unless it would fall below ``minimum``.  Returns whether it was lowered."""
+        """Lower a counter unless it would fall below ``minimum``.  Returns whether it was lowered.
+
+        Of a group's barrier, when a member of the group has just been processed: unless all have arrived, this one included.
+        """
         place = self._place(key)
+        member = groups.arriving(key)
+        if member is not None:
+            return not self._arrive(place, member, ttl)
 
         def lower(counts: Counts) -> bool:
             value = _value(counts, place.name) - amount
@@ -168,9 +187,55 @@ class JetStreamRateLimiterBackend(RateLimiterBackend):
         """Wake all who wait for a key, and those who will within ``ttl`` milliseconds."""
         self._counts.put(key, b"x", ttl=ttl / 1000)
 
+    def adopt_group(self, key: str, *, owner: str) -> str:
+        """Give the barrier of a group a name after its owner, the same each time, and return it (``groups.py``)."""
+        place = self._place(key)
+        counts, _ = _load(place)
+        if place.name not in counts:
+            return key
+        barrier = counts[place.name]
+        name = f"{owner}:{barrier.value}"
+        self.add(name, barrier.value, ttl=round(barrier.until - time.time() * 1000))
+        place.bucket.delete(place.key)
+        return name
+
     def close(self) -> None:
         """Disconnect the broker."""
         self.broker.close()
+
+    def _arrive(self, place: _Place, member: str, ttl: int) -> bool:
+        """Note a member of a group. Returns whether the group is complete, and its callbacks may not be stored yet."""
+        is_due = False
+
+        def arrive(counts: Counts) -> bool:
+            nonlocal is_due
+            if place.name not in counts:
+                logger.error("group %s is not known any more (its barrier_ttl is over): no callback", place.key)
+                return False
+            roll = counts[place.name].roll or Roll(counts[place.name].value)
+            is_new = roll.arrive(member)
+            is_due = roll.is_complete and not roll.is_closed
+            counts[place.name] = Count(max(1, roll.missing), time.time() * 1000 + ttl, roll)
+            return is_new
+
+        _change(place, arrive)
+        if is_due:
+            groups.once_all_is_stored(lambda: self._close_group(place, ttl))
+        return is_due
+
+    def _close_group(self, place: _Place, ttl: int) -> None:
+        def close(counts: Counts) -> bool:
+            roll = counts[place.name].roll if place.name in counts else None
+            if roll is None or roll.is_closed:
+                return False
+            roll.is_closed = True
+            counts[place.name].until = time.time() * 1000 + ttl
+            return True
+
+        try:
+            _change(place, close)
+        except (BrokerUnavailable, JetStreamError) as error:  # the callbacks' ids still protect them
+            logger.warning("group %s stays open: %s", place.key, error)
 
     def _place(self, key: str) -> _Place:
         window = _WINDOW.fullmatch(key)
@@ -197,7 +262,7 @@ def _load(place: _Place) -> tuple[Counts, int]:
     if entry is None:
         return {}, 0
     now = time.time() * 1000
-    counts = {name: Count(**count) for name, count in json.loads(entry.value).items()}
+    counts = {name: Count.from_json(count) for name, count in json.loads(entry.value).items()}
     return {name: count for name, count in counts.items() if count.until > now}, entry.revision
 
 

@@ -546,7 +546,10 @@ def test_a_thousand_lanes_do_not_gather_without_bound() -> None:
 def test_what_a_batch_enqueues_is_recognised_when_the_same_batch_comes_again() -> None:
     def ids(*sequences: int) -> list[str]:
         pause = QueuePause("default")
-        members = [Processing("stream", sequence, str(sequence), pause) for sequence in sequences]
+        members = [
+            Processing("stream", sequence, dramatiq.Message("default", "act", (), {}, {}), pause)
+            for sequence in sequences
+        ]
         batch = Processing.of_all(members)
         return [batch.next_id(dramatiq.Message("default", "next", (), {}, {})) for _ in range(2)]
 

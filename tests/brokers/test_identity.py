@@ -10,7 +10,7 @@ from tests.brokers.conftest import MakeWorker
 
 
 def processing(sequence: int = 7) -> Processing:
-    return Processing("stream", sequence, "the-message", QueuePause("default"))
+    return Processing("stream", sequence, message(message_id="the-message"), QueuePause("default"))
 
 
 def message(*args: object, actor: str = "act", message_id: str | None = None) -> "dramatiq.Message[None]":
