@@ -315,14 +315,8 @@ class JetStreamBroker(ProcessingBroker):
         eta = message.options.pop("eta", None)
         if delay is None and isinstance(eta, int | float):
             delay = eta - current_millis()
-<<<<<<< HEAD
         self._place(message)
-=======
-        actor = self.actors.get(message.actor_name)
-        lanes.place(message, {} if actor is None else actor.options)
-        unique.place(message, actor)
         groups.enrol(message, self.middleware)
->>>>>>> 2b4ba07 (Let a group's callbacks run once, also when members are delivered twice or workers die: each completion counted down)
         self.emit_before("enqueue", message, delay)
         headers.check(message)
         return message, delay
