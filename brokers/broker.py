@@ -16,7 +16,7 @@ from dramatiq.errors import QueueJoinTimeout, QueueNotFound
 from dramatiq.message import Message
 from dramatiq.middleware import Middleware
 
-from . import cancel, groups, headers, identity, lanes, ticks, unique
+from . import cancel, discovery, groups, headers, identity, lanes, ticks, unique
 from .api import Api
 from .batches import OPTIONS as BATCH_OPTIONS
 from .batches import Limits, batched
@@ -451,6 +451,10 @@ class JetStreamBroker(ProcessingBroker):
         """How many messages of a queue are ready, delayed and dead."""
         (stats,) = self._census.queues([self._known(queue_name)])
         return stats.ready, stats.delayed, stats.dead
+
+    def known_queues(self) -> list[str]:
+        """The queues that there are on the server, declared here or not.  Raises BrokerUnavailable."""
+        return discovery.known_queues(self._names, self._api)
 
     def queue_stats(self) -> list[QueueStats]:
         """What each declared queue holds, for metrics and operators.  Raises BrokerUnavailable."""

@@ -14,6 +14,8 @@ from dramatiq.common import dq_name, xq_name
 
 from .importing import Found, ImportRefused, Kind, Moved
 
+#: What goes wrong between here and RabbitMQ.
+ERRORS = (pika.exceptions.AMQPError,)
 _NOT_FOUND = 404
 
 

@@ -15,6 +15,8 @@ from dramatiq.common import dq_name, q_name, xq_name
 
 from .importing import Found, Kind, Moved
 
+#: What goes wrong between here and Redis.
+ERRORS = (redis.RedisError,)
 #: Seconds without a sign of life after which Dramatiq takes a worker's messages back, by default.
 HEARTBEAT_TIMEOUT = 60.0
 

@@ -1,11 +1,16 @@
 """``queues`` and ``dead-letters …``: what waits, and what failed for good."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import click
 from flask.cli import with_appcontext
 
 from app.cli.errors import Commands
-from brokers.dead_letters import DeadLetter
+from brokers import tables
 from tasks import broker
+
+Command = TypeVar("Command", bound=Callable[..., object])
 
 #: Dead letters read at once for the list.
 BATCH = 100
@@ -29,59 +34,54 @@ def dead_letters() -> None:
     """Messages that failed for good."""
 
 
-_queue = click.option("--queue", help="Only those of this queue.")
+def _chooses(command: Command) -> Command:
+    """Options that narrow the choice."""
+    for name in ("lane", "actor", "queue"):
+        command = click.option(f"--{name}", help=f"Only those of this {name}.")(command)
+    return command
 
 
 @dead_letters.command("list")
-@_queue
+@_chooses
 @with_appcontext
-def list_all(queue: str | None) -> None:
+def list_all(queue: str | None, actor: str | None, lane: str | None) -> None:
     """A line each, oldest first."""
     after = 0
-    while page := broker.dead_letters.list(queue, after=after, limit=BATCH):
+    while page := broker.dead_letters.list(queue, after=after, limit=BATCH, actor=actor, lane=lane):
         for letter in page:
-            click.echo(_line(letter))
+            click.echo(tables.line(letter))
         after = page[-1].sequence
     if after == 0:
         click.echo("no dead letters")
-
-
-def _line(letter: DeadLetter) -> str:
-    error = " ".join(letter.error.split())
-    return f"{letter.sequence}  {letter.dead_at:%Y-%m-%d %H:%M:%S}  {letter.queue}  {letter.actor}  {error}"
 
 
 @dead_letters.command()
 @click.argument("sequence", type=int)
 @with_appcontext
 def show(sequence: int) -> None:
-    """One, with its traceback and its message."""
-    letter = broker.dead_letters.show(sequence)
-    click.echo(_line(letter))
-    click.echo(f"delivered {letter.deliveries} times; message {letter.message_id}")
-    click.echo(letter.traceback)
-    click.echo(letter.body.decode("utf-8", "backslashreplace"))
+    """One, with what became of its deliveries, its traceback and its message."""
+    click.echo(tables.page(broker.dead_letters.show(sequence)))
 
 
 _sequence = click.argument("sequence", type=int, required=False)
-_all = click.option("--all", "everything", is_flag=True, help="All of them, or all of --queue.")
+_all = click.option("--all", "everything", is_flag=True, help="All of them.")
 
 
-def _chosen(sequence: int | None, queue: str | None, *, everything: bool) -> None:
-    if (sequence is None) == (queue is None and not everything):
-        raise click.UsageError("name one by its sequence, or give --queue or --all")
+def _check(sequence: int | None, *choice: str | None, everything: bool) -> None:
+    if (sequence is None) == (not any(choice) and not everything):
+        raise click.UsageError("name one by its sequence, or give --queue, --actor, --lane or --all")
 
 
 @dead_letters.command()
 @_sequence
-@_queue
+@_chooses
 @_all
 @with_appcontext
-def replay(sequence: int | None, queue: str | None, *, everything: bool) -> None:
+def replay(sequence: int | None, queue: str | None, actor: str | None, lane: str | None, *, everything: bool) -> None:
     """Enqueue again, with all retries before it."""
-    _chosen(sequence, queue, everything=everything)
+    _check(sequence, queue, actor, lane, everything=everything)
     if sequence is None:
-        replayed = broker.dead_letters.replay_all(queue)
+        replayed = broker.dead_letters.replay_all(queue, actor=actor, lane=lane)
     else:
         broker.dead_letters.replay(sequence)
         replayed = 1
@@ -90,11 +90,11 @@ def replay(sequence: int | None, queue: str | None, *, everything: bool) -> None
 
 @dead_letters.command()
 @_sequence
-@_queue
+@_chooses
 @_all
 @click.confirmation_option(prompt="They are lost then. Go on?")
 @with_appcontext
-def purge(sequence: int | None, queue: str | None, *, everything: bool) -> None:
+def purge(sequence: int | None, queue: str | None, actor: str | None, lane: str | None, *, everything: bool) -> None:
     """Remove for good."""
-    _chosen(sequence, queue, everything=everything)
-    click.echo(f"purged {broker.dead_letters.purge(sequence, queue)}")
+    _check(sequence, queue, actor, lane, everything=everything)
+    click.echo(f"purged {broker.dead_letters.purge(sequence, queue, actor=actor, lane=lane)}")

@@ -51,8 +51,8 @@ def test_the_package_itself_needs_dramatiq_and_nats_alone() -> None:
     assert {re.split(r"[<>=\[]", name)[0] for name in PROJECT["dependencies"]} == {"dramatiq", "nats-py"}
     # Given an interpreter in which every optional library is missing
     extras = ["sqlalchemy", "prometheus_client", "opentelemetry", "redis", "pika", "nkeys", "pytest", "uvloop"]
-    program = f"import sys; sys.modules.update(dict.fromkeys({extras}))\nimport brokers"
-    # When the package is imported, then nothing is missed
+    program = f"import sys; sys.modules.update(dict.fromkeys({extras}))\nimport brokers, brokers.__main__"
+    # When the package is imported, its command line too, then nothing is missed
     subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, check=True)
 
 
