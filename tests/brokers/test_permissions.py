@@ -115,6 +115,27 @@ def test_web_enqueues_and_a_worker_works_with_what_they_may(
     assert refusals() == []
 
 
+def test_recurring_messages_need_no_more_than_that(
+    as_user: As, released: JetStreamBroker, start_worker: MakeWorker, refusals: Callable[[], list[str]]
+) -> None:
+    ran: list[str] = []
+    release, web, worker = as_user("release"), as_user("web"), as_user("worker")
+    actors = [declare(broker, lambda *names: ran.append(str(names[-1]))) for broker in (release, web, worker)]
+    release.cron("declared", 1, actors[0]["plain"].message("code"))
+    release.ensure_streams()
+    web.schedules.put("made", 1, actors[1]["laned"].message("runtime"))
+    start_worker(worker)
+    wait_until(lambda: min(ran.count("code"), ran.count("runtime")) >= 2, timeout=20)
+    assert worker._marks.of(worker._names.cron("declared")) is not None
+    assert worker._marks.of(worker._names.cron("made", owner="runtime")) is not None
+    assert web.cancel(actors[1]["plain"].send_with_options(delay=60_000))
+    assert web.schedules.remove("made")
+    declare(as_user("release"), lambda *_: None)
+    as_user("release").ensure_streams()
+    assert web.schedules.list(owner="code") == []
+    assert refusals() == []
+
+
 def test_a_request_beyond_the_permissions_is_refused_at_once_and_says_what_is_missing(
     as_user: As, released: JetStreamBroker
 ) -> None:
