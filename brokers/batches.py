@@ -149,15 +149,7 @@ class Batch(MessageProxy):
             self._runner.note_failure(member.message, error)
 
     def _note_results(self, members: list[Member], results: Any) -> None:
-        if results is None:
-            return
-        if not isinstance(results, list | tuple) or len(results) != len(members):
-            what = f"{len(results)} results" if isinstance(results, list | tuple) else f"{type(results).__name__}"
-            raise BatchResultError(
-                f"{self.actor_name} returned {what} for {len(members)} messages: "
-                "a batch actor returns None, or a list with one result for each message, in their order"
-            )
-        for member, result in zip(members, results, strict=True):
+        for member, result in zip(members, results_of(self.actor_name, results, len(members)), strict=True):
             member.result = result
 
     def clear_exception(self) -> None:
@@ -168,6 +160,19 @@ class Batch(MessageProxy):
 
     def __str__(self) -> str:
         return f"{self.actor_name}({len(self.members)} messages)"
+
+
+def results_of(actor_name: str, results: Any, count: int) -> "list[Any]":
+    """What a batch actor returned, by message. Raises BatchResultError."""
+    if results is None:
+        return [None] * count
+    if not isinstance(results, list | tuple) or len(results) != count:
+        what = f"{len(results)} results" if isinstance(results, list | tuple) else type(results).__name__
+        raise BatchResultError(
+            f"{actor_name} returned {what} for {count} messages: "
+            "a batch actor returns None, or a list with one result for each message, in their order"
+        )
+    return list(results)
 
 
 def batched(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,6 @@ from dramatiq.middleware import Middleware
 
 from . import cancel, discovery, groups, headers, identity, lanes, ticks, unique
 from .api import Api
-from .batches import OPTIONS as BATCH_OPTIONS
 from .batches import Limits, batched
 from .cancel import Cancellation
 from .census import ActorStats, Census, QueueStats
@@ -41,6 +40,7 @@ from .schedules import Schedules
 from .servers import Servers
 from .session import NoResponders
 from .streams import Streams
+from .stub import ACTOR_OPTIONS
 from .stuck_crons import StuckCrons
 from .sweep import OverdueSchedules, Sweeper
 from .ticks import Marks, Ticks
@@ -144,8 +144,7 @@ class JetStreamBroker(ProcessingBroker):
         self.started = self._uniques.started
         super().__init__(middleware)
         self.queues = set()
-        own = {"infrastructure_errors", lanes.LANE, lanes.PRIORITY, lanes.LIMIT, unique.UNIQUE, unique.WHILE}
-        self.actor_options |= own | BATCH_OPTIONS
+        self.actor_options |= ACTOR_OPTIONS
         _brokers.add(self)
 
     @classmethod

@@ -323,6 +323,7 @@ def test_a_dead_letter_that_cannot_be_stored_at_once_doubles_nothing(
     assert broker.dead_letters.count() == 1
     wait_until(lambda: recorder.of["2"][-1] == "ack")
     assert recorder.of["1"] == ["before", "failed", "nack"]
+    assert recorder.of["0"].count("before ack") == 1
     assert recorder.of["2"].count("ack") == 1
 
 
