@@ -24,6 +24,7 @@ from .errors import BrokerUnavailable, ServerTooOld
 from .options import CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, OLDEST_SERVER, Options, too_old
 from .outages import Outage
 from .session import ConnectionLost, Request, Session, fail
+from .strict_client import StrictClient
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +219,7 @@ class Connection:
             await _close(session.client)
 
     async def _connect(self) -> Session:
-        client = Client()
+        client = StrictClient(needs_tls=self._options.needs_tls)
         session: Session | None = None
 
         async def closed() -> None:

@@ -27,6 +27,12 @@ class Options:
     tls: ssl.SSLContext | None = None
     inbox_prefix: str = "_INBOX"
 
+    @property
+    def needs_tls(self) -> bool:
+        """Whether plain text would not do. A websocket (``wss``) is encrypted before NATS has its say."""
+        schemes = {url.partition("://")[0] for url in self.servers.urls}
+        return "tls" in schemes or (self.tls is not None and "nats" in schemes)
+
     def login(self, nonce: str | None) -> dict[str, str]:
         """The fields of CONNECT that say who we are. Raises BrokerUnavailable when the credentials cannot be read."""
         if self.credentials is not None:

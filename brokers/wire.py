@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 RECONNECT_CHANCE = 0.25
 #: Seconds that a connection has to hold to count as made: one that ends at once must not be tried without a pause.
 PROVEN_AFTER = 1.0
+NOT_YET = "not connected yet"
 
 
 class Wire:
@@ -42,7 +43,7 @@ class Wire:
         self._down_since = time.monotonic()
         self._made_at = 0.0
         self._pause, self._next_attempt = FIRST_PAUSE, 0.0
-        self._reason = "not connected yet"
+        self._reason = NOT_YET
         self._is_closed = False
         self._info: Mapping[str, object] = {}
 
@@ -212,7 +213,9 @@ class Wire:
 
     def _note_failure(self, error: Exception) -> None:
         with self._lock:
-            self._reason = self._options.servers.mask(str(error)) or type(error).__name__
+            # A try that the caller's deadline cut short says less than the one before it.
+            if not isinstance(error, TimeoutError) or self._reason == NOT_YET:
+                self._reason = self._options.servers.mask(str(error)) or type(error).__name__
             self._put_off(time.monotonic())
         self._outage.begin(self._reason)
 

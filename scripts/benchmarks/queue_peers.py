@@ -51,6 +51,8 @@ class PeerEnvironment:
         self._stamp.write_text(json.dumps(REQUIREMENTS))
 
     def versions(self) -> dict[str, str]:
+        if not self._stamp.exists():
+            return {}
         command = [str(self.python), "-c", _VERSIONS, *_NAMED]
         return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 

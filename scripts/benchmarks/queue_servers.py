@@ -30,6 +30,11 @@ class Redis(EmbeddedService):
     def is_installed() -> bool:
         return shutil.which("redis-server") is not None
 
+    @staticmethod
+    def version() -> str:
+        said = subprocess.run(["redis-server", "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        return said.partition("v=")[2].split()[0]
+
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
@@ -63,6 +68,10 @@ class RabbitMQ(EmbeddedService):
     @staticmethod
     def is_installed() -> bool:
         return _RABBITMQ.exists()
+
+    @staticmethod
+    def version() -> str:
+        return next(_RABBITMQ.parent.parent.glob("lib/rabbitmq_server-*")).name.partition("-")[2]
 
     @property
     def url(self) -> str:

@@ -14,6 +14,7 @@ from brokers import BrokerUnavailable, JetStreamBroker
 from tests.brokers.clusters import ConfiguredNats
 from tests.brokers.conftest import MakeWorker, wait_until
 from tests.brokers.credentials import Authority, Key, Operator
+from tests.brokers.fake_server import FakeServer
 
 Connect = Callable[..., JetStreamBroker]
 
@@ -132,3 +133,17 @@ def test_tls_that_the_server_does_not_offer_is_not_done_without(
     server = serve("authorization { user: me, password: correct-horse }")
     broker = connect(server.url_of("me", "correct-horse"), tls=ssl.create_default_context(), publish_timeout=1)
     assert_is_turned_away(broker, reason=r"(?i)tls|ssl", secret="correct-horse")
+
+
+@pytest.mark.parametrize("scheme", ["nats", "tls"])
+def test_a_server_that_offers_no_tls_is_told_nothing_by_workers_either(
+    connect: Connect, start_worker: MakeWorker, scheme: str
+) -> None:
+    with FakeServer(version="2.15.1") as server:
+        url = f"{scheme}://me:correct-horse@{server.url.removeprefix('nats://')}"
+        broker = connect(url, tls=ssl.create_default_context())
+        broker.declare_queue("default")
+        start_worker(broker)
+        wait_until(lambda: len(server.received) >= 5)  # of the connection that asks and of the one that consumes
+        broker.close()
+        assert not any(server.received)
