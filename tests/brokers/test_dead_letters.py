@@ -1,6 +1,7 @@
 """Dead letters: found by queue, actor and lane, shown with their history, replayed once however often it is tried."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -22,9 +23,8 @@ def bury(broker: JetStreamBroker) -> Bury:
     broker.ensure_streams()
     sequences = iter(range(1, 1_000_000))
 
-    def make(*, queue: str = "default", actor: str = "act", lane: str | None = None, count: int = 1) -> None:
+    def make(*, queue: str = "default", actor: str = "act", count: int = 1, **options: str) -> None:
         for _ in range(count):
-            options = {} if lane is None else {"lane": lane}
             message = dramatiq.Message(queue, actor, (), {}, options)
             delivery = Delivery(queue, next(sequences), 1, 1, "", "", message.encode(), {}, 30.0)
             broker._bury(delivery, error=ValueError("boom"), message=message)
@@ -246,12 +246,21 @@ def test_a_replay_that_ended_between_publish_and_removal_does_not_double(
     assert broker.dead_letters.count() == 0
 
 
-def test_a_replay_goes_where_its_lane_and_priority_belong(broker: JetStreamBroker, bury: Bury) -> None:
-    stored = []
-    bury(lane="shop a")
-    broker.dead_letters._store = lambda message, publish_id, delay: stored.append(message)
+def test_a_replay_goes_where_its_lane_and_key_belong(broker: JetStreamBroker, bury: Bury) -> None:
+    # Given a dead letter of a lane, and of a unique task
+    bury(lane="shop a", unique="key")
+    # When it is replayed, although another with its key is queued already
+    other = dramatiq.Message("default", "act", (), {}, {"unique": "key"})
+    broker.declare_queue("default")
+    broker.enqueue(other)
     assert broker.dead_letters.replay_all() == 1
-    assert stored[0].options["lane"] == "shop a"
+    # Then it waits in its lane, under its key: a person asked for it
+    stored = broker._api.first(
+        broker._names.work_stream, broker._names.lane("default", "shop a", 0), deadline=time.monotonic() + 5
+    )
+    assert stored is not None
+    assert stored.subject.endswith(".act.key")
+    assert broker.get_queue_message_counts("default") == (2, 0, 0)
 
 
 def test_a_message_that_its_own_history_would_make_too_large_is_retried_without_it(
