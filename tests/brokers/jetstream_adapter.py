@@ -44,7 +44,9 @@ def make_result_backend() -> ResultBackend:
 
 
 def make_rate_limiter_backend() -> RateLimiterBackend:
-    return broker_package.JetStreamRateLimiterBackend(broker=make_broker([]))
+    broker = make_broker([])
+    reset(broker)  # tests use the same keys one after the other
+    return broker_package.JetStreamRateLimiterBackend(broker=broker)
 
 
 def _real(broker: Broker) -> Any:
