@@ -119,6 +119,8 @@ class JetStreamConsumer(Consumer):
         self._connection = surroundings.connection
         self._leases = surroundings.leases
         self._prefetch = max(1, prefetch)
+        #: The fewest free places that are worth a request: with a quarter free, Dramatiq's threads still have work.
+        self._worthwhile = max(1, prefetch // 4)
         self._timeout = timeout
         self._changed = threading.Condition()
         self._waiting = Waiting()
@@ -223,8 +225,12 @@ class JetStreamConsumer(Consumer):
         """A message or batch that was handed out is done with."""
         with self._changed:
             self._handed = max(0, self._handed - 1)
-            self._changed.notify_all()
-        self._puller.wake()
+            waiting = len(self._waiting)
+            if waiting or self._gathering.wait() < float("inf"):
+                self._changed.notify_all()
+            free = self._prefetch - self._handed - waiting + self._gathering.wanted
+        if free >= self._worthwhile or not self._is_simple:
+            self._puller.wake()
 
     def _bind(self, deadline: float) -> bool:
         """Find or create the consumer on the server; every failure of that passes, or is for the operator to mend."""
@@ -263,6 +269,11 @@ class JetStreamConsumer(Consumer):
                     return None
                 self._changed.wait(max(0.0, wait))
         return None
+
+    @property
+    def _is_simple(self) -> bool:
+        """There are no lanes, as far as is known, and nothing that a single free place could matter to."""
+        return self._sources.is_single and not self._slots.best
 
     def _is_outranked(self, lane: str, priority: int) -> bool:
         # What is parked was not held up by what waits, but by its lane's limit.
@@ -305,12 +316,10 @@ class JetStreamConsumer(Consumer):
                 return []
             room = self._prefetch - self._handed - len(self._waiting) + self._gathering.wanted
             best = self._waiting.best()
-        # With a quarter free, Dramatiq's threads still have work.
-        worthwhile = max(1, self._prefetch // 4)
         best |= {lane: max(priority, best.get(lane, 0)) for lane, priority in self._slots.best.items()}
         self._slots.ask(room)
         return self._sources.plan(
-            room=room, worthwhile=worthwhile, waiting=best, allowance=self._slots.allowance, now=now
+            room=room, worthwhile=self._worthwhile, waiting=best, allowance=self._slots.allowance, now=now
         )
 
     def take(self, delivery: Delivery) -> None:
@@ -377,4 +386,5 @@ class JetStreamConsumer(Consumer):
     def _grant(self, delivery: Delivery) -> None:
         with self._changed:
             self._waiting.add(delivery)
-            self._changed.notify()
+            if self._handed < self._prefetch:
+                self._changed.notify()

@@ -56,6 +56,8 @@ class Puller:
         self._session: Session | None = None
         self._task: concurrent.futures.Future[None] | None = None
         self._wakeup = asyncio.Event()
+        #: A thread has woken the loop, which has not come round yet.
+        self._is_poked = False
         self._heard_at = 0.0
         self._has_looked = False
         self._looked_at = 0.0
@@ -82,7 +84,8 @@ class Puller:
         self._wakeup.set()
 
     def _poke(self) -> None:
-        if self._connection is not None:
+        if self._connection is not None and not self._is_poked:
+            self._is_poked = True
             self._connection.from_outside(self._wakeup.set)
 
     async def stop(self) -> None:
@@ -131,6 +134,7 @@ class Puller:
         try:
             while not (session.lost.is_set() or self._stopping.is_set()):
                 self._wakeup.clear()
+                self._is_poked = False
                 if self._is_bound.is_set() and self._has_looked:
                     await self._ask(session, inbox)
                 await self._wakeup.wait()
