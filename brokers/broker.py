@@ -1,11 +1,12 @@
 """The Dramatiq broker on NATS JetStream."""
 
+import asyncio
 import os
 import ssl
 import time
 import uuid
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dramatiq.middleware import Middleware
 from . import cancel, discovery, groups, headers, identity, lanes, ticks, unique
 from .api import Api
 from .batches import Limits, batched
+from .bulk import Bulk, Item
 from .cancel import Cancellation
 from .census import ActorStats, Census, QueueStats
 from .consumer import JetStreamConsumer, Surroundings
@@ -35,7 +37,7 @@ from .options import Options
 from .pauses import QueuePause, guarded
 from .poison import MARK_TTL, Suspects
 from .processing import ProcessingBroker
-from .publisher import SHORT_DELAY, Publisher
+from .publisher import SHORT_DELAY, Publisher, placed
 from .schedules import Schedules
 from .servers import Servers
 from .session import NoResponders
@@ -297,10 +299,58 @@ class JetStreamBroker(ProcessingBroker):
         try:
             return self._enqueue(message, delay)
         except Exception as error:
-            processing = identity.current()
-            if processing is not None and processing.is_after_actor:
-                processing.failure = processing.failure or error
+            self._note_failure(error)
             raise
+
+    def enqueue_many(
+        self, messages: "Iterable[Message[Any]]", *, delay: int | None = None, atomic: bool = False
+    ) -> "list[Message[Any]]":
+        """Store many messages, much faster than one by one.  Returns when all are confirmed.
+
+        Each is a publish of its own, repeated by itself until it is confirmed; a failure of some does not concern the
+        others.  With ``atomic`` all are stored or none.
+
+        Parameters:
+          messages(Iterable[Message]): The messages, of any actors and queues.  They are held in memory meanwhile.
+          delay(int): Milliseconds before which none of them must run.
+          atomic(bool): All or nothing.  At most 1,000 messages, none of them unique.
+
+        Returns:
+          list[Message]: What ``enqueue`` returns for each, in the same order.
+
+        Raises:
+          QueueNotFound: When a queue was never declared.  Nothing is stored then.
+          MessageTooLarge: When the server would not take one of them.  Nothing is stored then.
+          NotStored: When some, or with ``atomic`` all, were not stored; it holds them with their errors.
+          NotStoredYet: The same, when waiting can cure it: a NotStored and a BrokerUnavailable.
+        """
+        try:
+            prepared = [self.prepare(message, delay) for message in messages]
+            items = [self._item(message, identity.publish_id(message), wait) for message, wait in prepared]
+            if items:
+                waits = dict(zip(items, (wait for _, wait in prepared), strict=True))
+                self._store_many(items, waits, atomic=atomic)
+        except Exception as error:
+            self._note_failure(error)
+            raise
+        return [self._standing(item.message, item.claim) for item in items]
+
+    async def enqueue_async(self, message: "Message[Any]", *, delay: int | None = None) -> "Message[Any]":
+        """``enqueue`` for callers in an event loop, any loop: it goes on while the server is asked.
+
+        Cancelling the caller does not take the message back: it may be stored all the same.
+
+        Examples:
+
+          >>> await broker.enqueue_async(add.message(1, 2))
+        """
+        return await asyncio.to_thread(self.enqueue, message, delay=delay)
+
+    async def enqueue_many_async(
+        self, messages: "Iterable[Message[Any]]", *, delay: int | None = None, atomic: bool = False
+    ) -> "list[Message[Any]]":
+        """``enqueue_many`` for callers in an event loop."""
+        return await asyncio.to_thread(self.enqueue_many, messages, delay=delay, atomic=atomic)
 
     def prepare(self, message: "Message[Any]", delay: float | None = None) -> "tuple[Message[Any], float | None]":
         """The first half of ``enqueue``, which stores nothing: a message as middleware completed it, and its delay.
@@ -331,7 +381,7 @@ class JetStreamBroker(ProcessingBroker):
             for note in NOTES & message.options.keys():  # made it too large, and are what can be missed
                 del message.options[note]
             self._store(message, publish_id, delay, claim)
-        standing = self._uniques.standing(message, claim) if claim is not None and claim.is_beaten else message
+        standing = self._standing(message, claim)
         self.emit_after("enqueue", message, delay)
         return standing
 
@@ -470,30 +520,55 @@ class JetStreamBroker(ProcessingBroker):
         return self.enqueue_prepared(message, delay=delay, publish_id=identity.publish_id(message))
 
     def _store(self, message: "Message[Any]", publish_id: str, delay: float | None, claim: Claim | None = None) -> None:
-        delay = delay or 0
-        queue, actor, key = message.queue_name, message.actor_name, unique.key_of(message)
-        schedule = self._names.schedule(
-            queue, actor, key or publish_id, due=time.time() + delay / 1000, message_id=message.message_id
-        )
+        item = self._item(message, publish_id, delay, claim)
+        deadline = time.monotonic() + self._publish_timeout
 
         def store(more: Mapping[str, str]) -> int:
-            return self._publisher.publish_delayed(
-                message.encode(),
-                work_subject=lanes.work_subject(self._names, message),
-                schedule_subject=schedule,
-                publish_id=publish_id,
-                delay=delay,
-                headers={**headers.of(message), **more},
-            )
+            return item.publish(self._publisher, more)
 
-        deadline = time.monotonic() + self._publish_timeout
-        sequence = store({}) if claim is None else claim.publish(store, deadline=deadline)
-        if sequence is None:
-            return
-        if delay >= SHORT_DELAY:
-            cancel.note(message, schedule, sequence)
+        item.sequence = store({}) if claim is None else claim.publish(store, deadline=deadline)
+        self._note_stored(item, delay)
+
+    def _item(self, message: "Message[Any]", publish_id: str, delay: float | None, claim: Claim | None = None) -> Item:
+        delay = delay or 0
+        work = lanes.work_subject(self._names, message)
+        subject, more = (work, {}) if delay <= 0 else placed(work, self._schedule(message, publish_id, delay), delay)
+        return Item(message, publish_id, subject, {**headers.of(message), **more}, message.encode(), claim)
+
+    def _schedule(self, message: "Message[Any]", publish_id: str, delay: float) -> str:
+        queue, actor, key = message.queue_name, message.actor_name, unique.key_of(message)
+        due = time.time() + delay / 1000
+        return self._names.schedule(queue, actor, key or publish_id, due=due, message_id=message.message_id)
+
+    def _store_many(self, items: Sequence[Item], waits: Mapping[Item, float | None], *, atomic: bool) -> None:
+        def stored(item: Item) -> None:
+            self._note_stored(item, waits[item])
+            self.emit_after("enqueue", item.message, waits[item])
+
+        for item in items:
+            item.claim = self._uniques.claim(item.message, item.publish_id)
+        bulk = Bulk(self._links.wire(), self._publisher, patience=self._publish_timeout, on_stored=stored)
+        if atomic:
+            bulk.store_all_or_nothing(items)
         else:
-            self._bells.ring(message)
+            bulk.store_each(items)
+
+    def _note_stored(self, item: Item, delay: float | None) -> None:
+        if item.sequence is None:  # another stands for it
+            return
+        if (delay or 0) >= SHORT_DELAY:
+            cancel.note(item.message, item.subject, item.sequence)
+        else:
+            self._bells.ring(item.message)
+
+    def _standing(self, message: "Message[Any]", claim: Claim | None) -> "Message[Any]":
+        return self._uniques.standing(message, claim) if claim is not None and claim.is_beaten else message
+
+    def _note_failure(self, error: Exception) -> None:
+        """After an actor, a message whose successor was not stored must not count as done."""
+        processing = identity.current()
+        if processing is not None and processing.is_after_actor:
+            processing.failure = processing.failure or error
 
     def _place(self, message: "Message[Any]") -> None:
         """Note in a message what its actor's options say of it."""

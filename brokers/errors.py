@@ -4,7 +4,11 @@ Everything that passes by itself once NATS is well again is a ``BrokerUnavailabl
 Dramatiq's worker waits and tries again on those.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from dramatiq.errors import BrokerConnectionError, BrokerError
+from dramatiq.message import Message
 from dramatiq.middleware import SkipMessage
 
 
@@ -44,6 +48,28 @@ class RequestRefused(JetStreamError):
         super().__init__(message)
         self.code = code
         self.status = status
+
+
+class NotStored(JetStreamError):
+    """Not all of many messages were stored.
+
+    ``failures`` holds each of those with its error, in the order in which they were given; all others are stored. One
+    whose error is BrokerUnavailable may be stored all the same: the server did not confirm it in time.
+    """
+
+    def __init__(self, failures: "Sequence[tuple[Message[Any], Exception]]", total: int) -> None:
+        message, error = failures[0]
+        super().__init__(f"{len(failures)} of {total} messages were not stored, the first, {message}: {error}")
+        self.failures = tuple(failures)
+
+    @property
+    def messages(self) -> "list[Message[Any]]":
+        """Those that were not stored."""
+        return [message for message, _ in self.failures]
+
+
+class NotStoredYet(NotStored, BrokerUnavailable):
+    """Not all of many messages were stored, for reasons that pass by themselves."""
 
 
 class AlreadyQueued(JetStreamError):

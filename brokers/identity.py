@@ -11,7 +11,7 @@ actor, for a retry, the n-th enqueue of the same actor.) A group's callback is t
 
 import contextvars
 import hashlib
-import uuid
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,4 +121,4 @@ def nothing_is_processed() -> Iterator[None]:
 def publish_id(message: "Message[object]") -> str:
     """The id of one call of ``enqueue``."""
     processing = current()
-    return uuid.uuid4().hex if processing is None else processing.next_id(message)
+    return os.urandom(16).hex() if processing is None else processing.next_id(message)

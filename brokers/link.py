@@ -14,10 +14,9 @@ import time
 import weakref
 from _thread import allocate_lock
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .errors import RequestRefused
 from .protocol import (
     PING,
     PONG,
@@ -38,6 +37,12 @@ SILENCE = 0.4
 IDLE = 1.0
 
 
+#: Refusals that the log tells of; they may name a subject for each message.
+MAX_REFUSED = 100
+#: The status of the answer that we make for a request which a permission forbids: the server only tells of the subject.
+DENIED = "403"
+
+
 class Waiter:
     """What one thread waits for: the answers to one or more requests, or their loss."""
 
@@ -51,10 +56,11 @@ class Waiter:
         self.gate.acquire()
 
     def wake(self) -> None:
-        try:
-            self.gate.release()
-        except RuntimeError:  # it is awake already
-            return
+        if self.gate.locked():
+            try:
+                self.gate.release()
+            except RuntimeError:  # another woke it just now
+                return
 
 
 class Link:
@@ -86,12 +92,14 @@ class Link:
     # Requests
 
     def ask(self, subject: str, headers: bytes, body: bytes, *, until: float) -> Answer | None:
-        """Send a request and wait for its answer; None when there was none in time. Raises ConnectionLost, RequestRefused."""
+        """Send a request and wait for its answer; None when there was none in time. Raises ConnectionLost."""
         waiter = Waiter()
         token = self.send(waiter, subject, headers, body)
-        if not self.wait(waiter, until):
+        try:
+            if not self.wait(waiter, until):
+                return None
+        finally:
             self.forget(token)
-            return None
         if waiter.answers:
             return waiter.answers[0][1]
         assert waiter.error is not None
@@ -107,12 +115,27 @@ class Link:
             raise self._loss()
         return token
 
+    def send_all(self, waiter: Waiter, requests: "Iterable[tuple[str, bytes, bytes]]") -> list[str]:
+        """Send several requests (subject, headers, body) in one go; returns their tokens. Raises ConnectionLost."""
+        tokens, frames = [], []
+        for subject, headers, body in requests:
+            token = str(next(self._tokens))
+            tokens.append(token)
+            self._waiting[token] = (waiter, subject)
+            frames.append(encode_publish(subject, f"{self._inbox}.{token}", headers, body))
+        self._put(b"".join(frames))
+        if self.lost is not None:
+            for token in tokens:
+                self.forget(token)
+            raise self._loss()
+        return tokens
+
     def tell(self, subject: str, headers: bytes, body: bytes) -> None:
         """Publish without wanting an answer. Raises ConnectionLost."""
         self._put(encode_publish(subject, "", headers, body))
 
     def forget(self, token: str) -> None:
-        """The answer is not wanted any more. Tokens are never used again, so a late one reaches nobody."""
+        """The answer has come, or is not wanted any more. Tokens are never used again, so a late one reaches nobody."""
         self._waiting.pop(token, None)
 
     def wait(self, waiter: Waiter, until: float) -> bool:
@@ -231,10 +254,12 @@ class Link:
         token = answer.subject.rpartition(".")[2]
         waiting = self._waiting.pop(token, None)
         if waiting is not None:
-            waiter = waiting[0]
-            waiter.answers.append((token, answer))
-            self._followers.pop(waiter, None)
-            waiter.wake()
+            self._give(waiting[0], token, answer)
+
+    def _give(self, waiter: Waiter, token: str, answer: Answer) -> None:
+        waiter.answers.append((token, answer))
+        self._followers.pop(waiter, None)
+        waiter.wake()
 
     def _obey(self, frame: Control) -> None:
         if frame.kind == "PING":
@@ -249,13 +274,13 @@ class Link:
         if not text.lower().startswith("permissions violation"):
             logger.debug("NATS reports: %s", text)
             return
-        if text not in self._refused:
+        if text not in self._refused and len(self._refused) < MAX_REFUSED:
             self._refused.add(text)
             self.on_refusal(text)
         subject = text.partition('"')[2].partition('"')[0]
         for token, (waiter, asked) in list(self._waiting.items()):
             if asked == subject and self._waiting.pop(token, None) is not None:
-                self._fail(waiter, RequestRefused(f"NATS refused: {text}"))
+                self._give(waiter, token, Answer(subject, text.encode(), {"Status": DENIED}))
 
     def _fail(self, waiter: Waiter, error: Exception) -> None:
         waiter.error = error

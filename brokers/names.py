@@ -17,6 +17,7 @@ Beside them lie ``cron.<owner>.<name>`` (recurring messages), ``dead.<queue>.<ac
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _LEGAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -32,6 +33,7 @@ def due_step(moment: float) -> int:
     return int(moment // DUE_STEP)
 
 
+@lru_cache(maxsize=4096)  # a process has few queues, actors and lanes, and spells them for every message
 def to_token(text: str) -> str:
     """Spell any text as one legal token. Reversible; different texts have different tokens."""
     raw = text.encode("utf-8", "surrogatepass")

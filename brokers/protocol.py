@@ -105,6 +105,11 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
     return b"NATS/1.0\r\n%s\r\n\r\n" % text.encode("utf-8", "surrogateescape")
 
 
+def extend_headers(block: bytes, more: Mapping[str, str]) -> bytes:
+    """An encoded block with some headers more."""
+    return block[: -len(_LINE_END)] + encode_headers(more)[len(_HEADERS_BEGIN) + len(_LINE_END) :]
+
+
 def encode_publish(subject: str, reply: str, headers: bytes, body: bytes) -> bytes:
     """A message as it is sent. Empty ``reply`` and ``headers`` are left out."""
     where = f"{subject} {reply}" if reply else subject

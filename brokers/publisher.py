@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from .api import RETRY_PAUSE, refusal
 from .errors import BrokerUnavailable, MessageTooLarge, StorageFull
+from .protocol import encode_headers
 from .session import NoResponders
 from .wire import Wire
 
@@ -32,6 +33,25 @@ def _moment(delay: float) -> datetime:
     return now + timedelta(milliseconds=min(delay, longest))
 
 
+def placed(work_subject: str, schedule_subject: str, delay: float) -> tuple[str, dict[str, str]]:
+    """Where a message is published that is to run in ``delay`` milliseconds, and the headers that say so."""
+    if delay <= 0:
+        return work_subject, {}
+    if delay < SHORT_DELAY:
+        return work_subject, {DUE: str(time.time() * 1000 + delay)}
+    return schedule_subject, {"Nats-Schedule": at(_moment(delay)), "Nats-Schedule-Target": work_subject}
+
+
+def check_size(limit: int, body: bytes, headers: bytes, reserve: int = RESERVE) -> None:
+    """Raises MessageTooLarge for what the server would not take: it counts headers and body together."""
+    size = len(body) + len(headers)
+    if size + reserve > limit:
+        raise MessageTooLarge(
+            f"the message has {size:,} bytes, but NATS takes {limit:,} (max_payload),"
+            f" of which {reserve:,} are kept for a dead letter's error"
+        )
+
+
 class Publisher:
     """Stores messages in JetStream. ``create_streams`` is called when there turn out to be none."""
 
@@ -53,13 +73,8 @@ class Publisher:
         headers: Mapping[str, str],
     ) -> int:
         """Store a message that is to run in ``delay`` milliseconds, or now for 0 and less. Returns its sequence."""
-        if delay <= 0:
-            return self.publish(work_subject, body, publish_id=publish_id, headers=headers)
-        if delay < SHORT_DELAY:
-            due = str(time.time() * 1000 + delay)
-            return self.publish(work_subject, body, publish_id=publish_id, headers={**headers, DUE: due})
-        schedule = {"Nats-Schedule": at(_moment(delay)), "Nats-Schedule-Target": work_subject}
-        return self.publish(schedule_subject, body, publish_id=publish_id, headers={**headers, **schedule})
+        subject, more = placed(work_subject, schedule_subject, delay)
+        return self.publish(subject, body, publish_id=publish_id, headers={**headers, **more})
 
     def publish(
         self,
@@ -75,44 +90,31 @@ class Publisher:
         Raises BrokerUnavailable after the timeout, StorageFull, MessageTooLarge, RequestRefused, ServerTooOld.
         """
         deadline = time.monotonic() + self._timeout
-        all_headers = {"Nats-Msg-Id": publish_id, **(headers or {})}
-        connection = self._connection()
-        connection.await_connection(deadline)
-        self._check_size(connection, body, all_headers, reserve)
+        block = encode_headers({"Nats-Msg-Id": publish_id, **(headers or {})})
+        wire = self._connection()
+        wire.await_connection(deadline)
+        check_size(wire.max_payload, body, block, reserve)
         while True:
             try:
-                return self._publish_once(connection, subject, body, all_headers, deadline)
+                return self._publish_once(wire, subject, body, block, deadline)
             except StorageFull:
                 raise
             except NoResponders:
-                self._find_out_why(deadline)
+                self.find_out_why(deadline)
             except BrokerUnavailable:
                 if time.monotonic() + RETRY_PAUSE >= deadline:
                     raise
                 time.sleep(RETRY_PAUSE)
 
-    def _publish_once(
-        self, connection: Wire, subject: str, body: bytes, headers: dict[str, str], deadline: float
-    ) -> int:
-        answer = connection.request(subject, body, headers, deadline=deadline)
-        content = json.loads(answer.data)
+    def _publish_once(self, wire: Wire, subject: str, body: bytes, headers: bytes, deadline: float) -> int:
+        content = json.loads(wire.request(subject, body, headers, deadline=deadline).data)
         if "error" in content:
             raise refusal(content["error"], what=f"a message on {subject}")
         return int(content["seq"])
 
-    def _find_out_why(self, deadline: float) -> None:
+    def find_out_why(self, deadline: float) -> None:
         """Nobody took the message: create the streams if there are none, otherwise let them elect a leader."""
         if time.monotonic() + RETRY_PAUSE >= deadline:
             raise BrokerUnavailable("NATS is up, but its streams have no leader or do not exist")
         self._create_streams(max(0.1, deadline - time.monotonic()))
         time.sleep(RETRY_PAUSE / 4)
-
-    def _check_size(self, connection: Wire, body: bytes, headers: Mapping[str, str], reserve: int) -> None:
-        # "NATS/1.0", a line for each header, and an empty line; the server counts headers and body together.
-        size = len(body) + 12 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
-        limit = connection.max_payload
-        if size + reserve > limit:
-            raise MessageTooLarge(
-                f"the message has {size:,} bytes, but NATS takes {limit:,} (max_payload),"
-                f" of which {reserve:,} are kept for a dead letter's error"
-            )

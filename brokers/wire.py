@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from .errors import BrokerUnavailable, ServerTooOld
+from .errors import BrokerUnavailable, RequestRefused, ServerTooOld
 from .handshake import shake_hands
-from .link import Link
+from .link import DENIED, Link
 from .options import CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, OLDEST_SERVER, Options, version_of
 from .outages import Outage
 from .protocol import Answer, encode_headers
@@ -76,7 +76,7 @@ class Wire:
         self,
         subject: str,
         payload: bytes = b"",
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | bytes | None = None,
         *,
         deadline: float,
         attempt: float = 1.0,
@@ -85,7 +85,7 @@ class Wire:
 
         Only for requests that may be executed twice. Raises BrokerUnavailable, NoResponders, RequestRefused, ServerTooOld.
         """
-        block = encode_headers(headers or {})
+        block = headers if isinstance(headers, bytes) else encode_headers(headers or {})
         while True:
             link = self.connected(deadline)
             sent_at = time.monotonic()
@@ -99,9 +99,10 @@ class Wire:
                 self.suspect(link, sent_at)
                 if time.monotonic() >= deadline:
                     raise NoAnswer(f"NATS at {self.address} did not answer in time")
-            elif answer.status == "503":
-                raise NoResponders(f"NATS at {self.address} has nobody at {subject}")
+            elif answer.headers is None:
+                return answer
             else:
+                check(answer, subject)
                 return answer
 
     def tell(self, subject: str, payload: bytes = b"") -> None:
@@ -225,6 +226,14 @@ class Wire:
     def _put_off(self, now: float) -> None:
         self._next_attempt = now + self._pause * random.uniform(0.75, 1.25)  # noqa: S311
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+
+def check(answer: Answer, subject: str) -> None:
+    """Raises NoResponders or RequestRefused for an answer that says that nobody took the request."""
+    if answer.status == "503":
+        raise NoResponders(f"NATS has nobody at {subject}")
+    if answer.status == DENIED:
+        raise RequestRefused(f"NATS refused: {answer.data.decode()}")
 
 
 class _Attempt:

@@ -141,7 +141,8 @@ def test_a_header_cannot_smuggle_in_another() -> None:
 def test_every_thread_gets_its_own_answer(
     talking: Callable[..., TalkingServer], make_wire: Callable[..., Wire]
 ) -> None:
-    wire = make_wire(talking(echo).url)
+    server = talking(echo)
+    wire = make_wire(server.url)
 
     def ask(number: int) -> bool:
         return all(
@@ -151,6 +152,9 @@ def test_every_thread_gets_its_own_answer(
 
     with ThreadPoolExecutor(16) as threads:
         assert all(threads.map(ask, range(16)))
+    # None waited in vain for somebody to read, and asked again
+    assert len(server.requests) == 1600
+    assert not wire.connected(soon())._waiting
 
 
 def test_the_threads_share_one_connection_and_start_none(
