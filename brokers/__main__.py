@@ -33,7 +33,6 @@ class CommandFailed(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     options = _parser().parse_args(arguments, _defaults())
-    logging.getLogger(__package__).setLevel(logging.CRITICAL)  # what goes wrong is said once, here
     try:
         broker = JetStreamBroker(
             options.url,
@@ -308,4 +307,5 @@ def _command(commands: Any, name: str, run: Any, *parents: argparse.ArgumentPars
 
 
 if __name__ == "__main__":
+    logging.getLogger(__package__).setLevel(logging.CRITICAL)  # what goes wrong is said once, by main
     sys.exit(main())

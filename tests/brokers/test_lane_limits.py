@@ -75,9 +75,14 @@ def test_a_lane_at_its_limit_blocks_no_other(broker: JetStreamBroker, start_work
         act.send(f"lane-{number}", 0.0)
     act.send_with_options(args=("", 0.0), lane=None)
     wait_until(lambda: len(meter.ran) == 11)
-    assert broker.queue_stats()[0].ready + broker.queue_stats()[0].outstanding == 50
+    wait_until(lambda: _unfinished(broker) == 50)
     broker.flush("default")
     go_on.set()
+
+
+def _unfinished(broker: JetStreamBroker) -> int:
+    (stats,) = broker.queue_stats()
+    return stats.ready + stats.outstanding
 
 
 def test_a_limit_is_of_the_actor_that_has_one(broker: JetStreamBroker, start_worker: MakeWorker) -> None:
