@@ -35,6 +35,8 @@ FOR_THE_HARNESS = [
 ]
 #: Some of the tests assert on ten milliseconds, which a busy machine does not keep each time; the report counts the reruns.
 RERUNS = ["--reruns", "2", "--reruns-delay", "1"]
+#: Seconds for each of them: one makes 16,000 dead letters, which takes a minute and a half here, and the harness allows two.
+TIMEOUT = ["--timeout", "600"]
 #: Seconds for the example: its message is sent with a delay of two.
 PATIENCE = 60.0
 #: Starts a server, puts its address into the example, and waits for the greeting.
@@ -130,7 +132,7 @@ def _run_harness(python: Path, directory: Path, pytest_arguments: Sequence[str])
     # Not from the repository: the package there must not come before the wheel's.
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests" / "brokers")}
     status = subprocess.run(
-        [*command, "-q", *RERUNS, *pytest_arguments], cwd=directory, env=environment, check=False
+        [*command, "-q", *RERUNS, *TIMEOUT, *pytest_arguments], cwd=directory, env=environment, check=False
     ).returncode
     _say(f"Dramatiq's own tests took {time.monotonic() - started:.0f} s")
     return status
