@@ -17,14 +17,14 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def queues(stats: Iterable[QueueStats], paused: Iterable[str] = ()) -> str:
-    """Depths, how long the oldest has waited, and whether an operator paused the queue."""
+    """Depths, how old the oldest is and how far workers lag behind, and whether an operator paused the queue."""
     stopped = set(paused)
-    titles = ["queue", "ready", "delayed", "lent", "dead", "oldest s", "state"]
+    titles = ["queue", "ready", "delayed", "lent", "dead", "oldest s", "lag s", "state"]
     rows = []
     for each in stats:
         state = "paused" if each.queue in stopped else "runs"
         depths = (each.ready, each.delayed, each.outstanding, each.dead)
-        rows.append([each.queue, *depths, f"{each.oldest_seconds:.1f}", state])
+        rows.append([each.queue, *depths, f"{each.oldest_seconds:.1f}", f"{each.lag_seconds:.1f}", state])
     return table(titles, rows)
 
 

@@ -21,12 +21,7 @@ BATCH = 100
 def queues() -> None:
     """Depths of the queues, how old the oldest message is and how far workers lag behind, and what is dead."""
     stats = broker.queue_stats()
-    click.echo(f"{'queue':<16}{'ready':>10}{'delayed':>10}{'lent':>10}{'dead':>10}{'oldest':>12}{'lag':>12}")
-    for each in stats:
-        click.echo(
-            f"{each.queue:<16}{each.ready:>10}{each.delayed:>10}{each.outstanding:>10}{each.dead:>10}"
-            f"{each.oldest_seconds:>10.1f} s{each.lag_seconds:>10.1f} s"
-        )
+    click.echo(tables.queues(stats, [each.queue for each in stats if broker.is_paused(each.queue)]))
 
 
 @click.group("dead-letters", cls=Commands)
