@@ -64,6 +64,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[_DIRECTORY])
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin modules that mostly wait first: several processes run beside each other, and the last to end should be short."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def postgres(pytestconfig: pytest.Config) -> EmbeddedPostgres:
     """The Postgres behind DATABASE_URL. A test that stops or kills it starts it again."""

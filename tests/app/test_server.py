@@ -19,6 +19,8 @@ from scripts.embedded import free_port
 from scripts.services import EmbeddedNats, EmbeddedPostgres
 from tests.app.conftest import signature
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 ADMIN = ("admin", "admin-password")
 

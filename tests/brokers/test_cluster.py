@@ -21,6 +21,8 @@ from brokers import BrokerUnavailable, JetStreamBroker
 from tests.brokers.clusters import Cluster
 from tests.brokers.conftest import wait_until
 
+pytestmark = pytest.mark.long
+
 Start = Callable[..., "subprocess.Popen[bytes]"]
 Ran = Callable[[], list[str]]
 

@@ -19,6 +19,8 @@ from brokers.key_value import KeyValue
 from scripts.services import EmbeddedNats
 from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
 
+pytestmark = pytest.mark.long
+
 Start = Callable[..., "subprocess.Popen[bytes]"]
 Ran = Callable[[], list[str]]
 

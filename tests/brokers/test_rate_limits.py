@@ -22,6 +22,8 @@ from brokers import BrokerUnavailable, JetStreamBroker, JetStreamRateLimiterBack
 from scripts.services import EmbeddedNats
 from tests.brokers.conftest import MakeBroker, requests_of, wait_until
 
+pytestmark = pytest.mark.long
+
 MINUTE, DAY = 60_000, 86_400_000
 Make = Callable[[], RateLimiterBackend]
 

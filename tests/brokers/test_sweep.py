@@ -17,6 +17,8 @@ from brokers.ticks import Mark
 from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
 from tests.brokers.small_server import nats_server
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def small_nats(tmp_path: Path) -> Iterator[str]:

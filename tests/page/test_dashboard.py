@@ -14,7 +14,7 @@ from scripts import charts
 from scripts.bootstrap import ROOT
 from tests.page.conftest import Shop
 
-pytestmark = pytest.mark.page
+pytestmark = [pytest.mark.page, pytest.mark.long]
 
 #: Milliseconds from a webhook to the figure that it changes: the worker's batch and the page's next question.
 SOON = 15_000

@@ -23,6 +23,8 @@ import settings
 from scripts.embedded import free_port
 from tests.tasks.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent.parent
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -20,6 +20,8 @@ from models.tenants import TenantStatus
 from shopify.client import Client
 from tests.tasks.waiting import eventually
 
+pytestmark = pytest.mark.long
+
 
 def test_a_full_sync_ends_completed_with_exactly_the_stores_figures(worker, open_shop):
     shop = open_shop(orders=700, customers=300, products=40, timezone="Asia/Tokyo")

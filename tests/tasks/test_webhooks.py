@@ -20,6 +20,8 @@ from models.webhook_deliveries import DeliveryStatus, WebhookDelivery
 from shopify.webhooks import WebhookHeaders
 from tests.tasks.waiting import equal, eventually
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def deliver(worker):
