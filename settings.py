@@ -168,5 +168,5 @@ def _one_line(error: ValidationError) -> str:
 
 
 def creds_file_or_text(value: str) -> Path | str:
-    """``NATS_CREDS`` as nats-py wants it: a path when such a file exists, otherwise the text itself."""
+    """``NATS_CREDS`` as the broker wants it: a path when such a file exists, otherwise the text itself."""
     return value if "\n" in value or value.startswith("-----") else Path(value)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .errors import BrokerUnavailable, RequestRefused, StorageFull
-from .protocol import Answer
+from .protocol import Msg
 from .wire import Wire
 
 #: JetStream's error codes (server/errors.json) by what a caller does about them.
@@ -114,7 +114,7 @@ class Api:
         raise RequestRefused(f"NATS refused to read from {stream}: status {state}", status=state)
 
 
-def _stored(message: Answer) -> Stored:
+def _stored(message: Msg) -> Stored:
     headers = message.headers or {}
     return Stored(
         sequence=int(headers["Nats-Sequence"]),

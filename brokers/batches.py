@@ -215,6 +215,9 @@ class Gathering:
         self._missing = 0
         self._largest = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._halves)
+
     def add(self, message: "JetStreamMessage") -> "JetStreamMessage | Batch | None":
         """A message that came. Returns what can be run now: itself, a batch that it completes, or nothing yet."""
         limits = self._limits(message.actor_name)

@@ -26,7 +26,7 @@ from .cron import Cron, Crons, CronStore
 from .cron_lines import schedule_of
 from .dead_letters import DeadLetters
 from .enqueueing import EnqueueingBroker
-from .errors import BrokerUnavailable, JetStreamError
+from .errors import BrokerUnavailable, JetStreamError, NoResponders
 from .key_value import KeyValue
 from .lanes import Bells
 from .leases import Delivery
@@ -38,7 +38,6 @@ from .poison import MARK_TTL, Suspects
 from .publisher import Publisher
 from .schedules import Schedules
 from .servers import Servers
-from .session import NoResponders
 from .streams import Streams
 from .stub import ACTOR_OPTIONS
 from .stuck_crons import StuckCrons

@@ -16,11 +16,19 @@ from typing import Any
 from dramatiq.message import Message
 
 from .api import RETRY_PAUSE, WRONG_LAST_SEQUENCE, refusal
-from .errors import BrokerUnavailable, NotStored, NotStoredYet, RequestRefused, StorageFull
+from .errors import (
+    BrokerUnavailable,
+    ConnectionLost,
+    NoAnswer,
+    NoResponders,
+    NotStored,
+    NotStoredYet,
+    RequestRefused,
+    StorageFull,
+)
 from .link import Link, Waiter
-from .protocol import Answer, encode_headers, extend_headers
+from .protocol import Msg, encode_headers, extend_headers
 from .publisher import Publisher, check_size
-from .session import ConnectionLost, NoAnswer, NoResponders
 from .unique import Claim
 from .wire import Wire, check
 
@@ -260,7 +268,7 @@ class _Pipeline:
                 self._out_bytes += size
         return time.monotonic()
 
-    def _settle(self, item: Item, answer: Answer) -> None:
+    def _settle(self, item: Item, answer: Msg) -> None:
         try:
             check(answer, item.subject)
             content = json.loads(answer.data)

@@ -10,10 +10,10 @@ from typing import Any
 from dramatiq.message import Message
 
 from .api import Api
+from .errors import NoResponders
 from .expectations import last_is, publish_if
 from .names import Names
 from .publisher import Publisher
-from .session import NoResponders
 
 #: The option of an enqueued message that says where it waits: the schedule's subject and sequence.
 OPTION = "broker_schedule"

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .api import STREAM_NOT_FOUND, Api, Stored
-from .errors import RequestRefused
+from .errors import NoResponders, RequestRefused
 from .names import Names
 from .publisher import DUE
-from .session import NoResponders
 
 #: Messages of lanes that are looked through for the first that nobody works on. Behind so many the age is near enough.
 LOOKED_THROUGH = 32

@@ -1,37 +1,40 @@
-"""A process's connection for consuming: a thread with an event loop, and a client that is made anew whenever it is lost.
+"""A process's connection for consuming: a thread with an event loop, and a session that is made anew whenever it is lost.
 
-nats-py's own reconnect is left off: it goes on buffering publishes while it is away, leaves pulls deaf and gives up for
-good on some server errors. A fresh client for each connection has none of these states. Everything that waits for an
-answer of a lost connection fails at once with ``ConnectionLost``; the callers know what may be sent again.
+Each connection is a ``Session`` of its own. Everything that waits for an answer of a lost one is told at once; the callers know
+what may be sent again.
 """
 
 import asyncio
 import concurrent.futures
+import functools
 import logging
 import os
 import random
 import selectors
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-import nats.errors
-from nats.aio.client import Client
-from nats.aio.msg import Msg
-
-from .errors import BrokerUnavailable, ServerTooOld
-from .options import CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, OLDEST_SERVER, Options, too_old
+from .errors import BrokerUnavailable, ConnectionLost, ServerTooOld
+from .handshake import Login, Order
+from .options import CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, Options
 from .outages import Outage
-from .session import ConnectionLost, Request, Session, fail
-from .strict_client import StrictClient
+from .session import Session, TakeAnswer
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 #: Seconds in which a suspected connection has to answer a ping.
-SUSPICION_TIMEOUT = 1
+SUSPICION_TIMEOUT = 1.0
+#: Seconds of silence after which a connection is suspected.
+SILENCE = 10.0
+#: Seconds between looks at what the threads of a busy worker want done.
+LOOK_AGAIN = 0.001
+#: Seconds after which nobody waits for an answer any more.
+FORGET_AFTER = 30.0
 
 #: Connections of a parent process, in its forked children.
 _abandoned: "list[Connection]" = []
@@ -45,11 +48,13 @@ class Connection:
         self._options = options
         self._outage = outage
         self._up = threading.Event()
-        self._outbox: deque[Request] = deque()
+        self._order = Order(options.servers.urls)
+        #: What threads want done in the loop.
+        self._to_do: deque[Callable[[], None]] = deque()
+        #: The loop will look by itself.
         self._is_awake = False
         self._selector = selectors.DefaultSelector()
         self._loop = asyncio.SelectorEventLoop(self._selector)
-        self._wakeup = asyncio.Event()
         self._closing = asyncio.Event()
         self._session: Session | None = None
         self._session_changed = asyncio.Event()
@@ -70,18 +75,6 @@ class Connection:
     @property
     def address(self) -> str:
         return self._options.servers.shown
-
-    def send(
-        self, subject: str, payload: bytes, headers: dict[str, str] | None = None
-    ) -> "concurrent.futures.Future[Msg]":
-        """Send a request; the future holds the answer or the loss. Sends of one thread keep their order."""
-        answer: concurrent.futures.Future[Msg] = concurrent.futures.Future()
-        self._hand_over(Request(subject, payload, headers, answer))
-        return answer
-
-    def tell(self, subject: str, payload: bytes) -> None:
-        """Publish without wanting an answer. Lost when the connection is."""
-        self._hand_over(Request(subject, payload, None, None))
 
     def suspect(self) -> None:
         """Something did not answer: let the connection prove itself, or be replaced."""
@@ -111,12 +104,12 @@ class Connection:
         _abandoned.append(self)
         self._selector.close()
 
-    def _hand_over(self, request: Request) -> None:
-        self._outbox.append(request)
-        if not self._is_awake:  # one wake-up serves everything that gathers until the loop comes round
+    def soon(self, call: Callable[[], None]) -> None:
+        """Have the event loop run ``call`` soon, or never when it is closed. Cheap where there is much to be done."""
+        self._to_do.append(call)
+        if not self._is_awake:
             self._is_awake = True
-            if not self.from_outside(self._wakeup.set):
-                fail(request.answer, ConnectionLost("the broker's connection is closed"))
+            self.from_outside(self._do_all)
 
     def from_outside(self, call: Callable[[], None]) -> bool:
         """Have the event loop run ``call`` soon. False when it is closed."""
@@ -162,7 +155,7 @@ class Connection:
             self._loop.close()
 
     async def _main(self) -> None:
-        for work in (self._pump(), self._stay_connected(), self._tidy()):
+        for work in (self._stay_connected(), self._tidy()):
             self.spawn(work)
         await self._closing.wait()
         for call in self._on_close:
@@ -174,36 +167,55 @@ class Connection:
         await asyncio.gather(*tasks, return_exceptions=True)
         session, self._session = self._session, None
         if session is not None:
-            session.lose()
-            await _close(session.client)
-        while self._outbox:
-            fail(self._outbox.popleft().answer, ConnectionLost("the broker's connection is closed"))
+            session.close()
+            await asyncio.sleep(0)  # asyncio closes the socket when it comes round
 
-    async def _pump(self) -> None:
-        """Send what the threads handed over, everything that is there in one go."""
-        while True:
-            await self._wakeup.wait()
-            self._wakeup.clear()
+    def publish(self, subject: str, payload: bytes) -> None:
+        """Send a message that wants no answer. Lost when the connection is."""
+        if self._session is not None:
+            self._session.publish(subject, payload)
+
+    def request(self, subject: str, payload: bytes, take: TakeAnswer) -> None:
+        """Send a request; ``take`` gets the answer, or None when the connection is lost before it comes."""
+        if self._session is None:
+            take(None)
+        else:
+            self._session.request(subject, payload, take)
+
+    def _do_all(self) -> None:
+        """Do what the threads want done.
+
+        Where there was something there will be more: another look follows, and no thread has to wake the loop until one
+        finds nothing. Waking is a system call, which gives Python's one lock away: it cost a busy thread more than its task.
+        """
+        if not self._to_do:
             self._is_awake = False
-            while self._outbox:
-                request = self._outbox.popleft()
-                if self._session is None:
-                    fail(request.answer, ConnectionLost("there is no connection to NATS"))
-                else:
-                    await self._session.send(request)
+            if not self._to_do:  # else a thread relied on it just now
+                return
+            self._is_awake = True
+        self._loop.call_later(LOOK_AGAIN, self._do_all)  # first: what follows may fail
+        while self._to_do:
+            self._to_do.popleft()()
 
     async def _tidy(self) -> None:
+        tidied_at = time.monotonic()
         while True:
-            await asyncio.sleep(5)
-            if self._session is not None:
-                self._session.forget_abandoned()
+            await asyncio.sleep(SILENCE / 4)
+            session, now = self._session, time.monotonic()
+            if session is None:
+                continue
+            if now - session.heard_at > SILENCE:
+                self._start_checking()
+            if now - tidied_at > FORGET_AFTER:
+                session.forget_old_requests()
+                tidied_at = now
 
     async def _stay_connected(self) -> None:
         pause = FIRST_PAUSE
         while True:
             try:
                 session = await self._connect()
-            except (OSError, nats.errors.Error, TimeoutError, ServerTooOld, BrokerUnavailable) as error:
+            except (OSError, ServerTooOld, BrokerUnavailable, ValueError) as error:
                 self._outage.begin(self._options.servers.mask(str(error)) or type(error).__name__)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
                 pause = min(pause * 2, LONGEST_PAUSE)
@@ -214,51 +226,37 @@ class Connection:
             await session.lost.wait()
             self._up.clear()
             self._session = None
-            session.lose()
             self._outage.begin("the connection was lost")
-            await _close(session.client)
 
     async def _connect(self) -> Session:
-        client = StrictClient(needs_tls=self._options.needs_tls)
-        session: Session | None = None
+        login = await self._in_thread(lambda: self._order.log_in(self._options, time.monotonic() + CONNECT_TIMEOUT))
+        return await Session.begin(login, on_refusal=self._note_refusal)
 
-        async def closed() -> None:
-            if session is not None:
-                session.lose()
+    async def _in_thread(self, log_in: Callable[[], Login]) -> Login:
+        """A login blocks; the loop goes on meanwhile, since messages at work need it. One that nobody waits for is undone."""
+        done: asyncio.Future[Login] = self._loop.create_future()
 
-        try:
-            await asyncio.wait_for(
-                client.connect(
-                    **self._options.for_nats_py(),
-                    name=f"dramatiq-{self.pid}",
-                    allow_reconnect=False,
-                    # nats-py tries each server once more than this, without a pause; ours follows.
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    connect_timeout=CONNECT_TIMEOUT,
-                    ping_interval=10,
-                    error_cb=self._on_error,
-                    closed_cb=closed,
-                    disconnected_cb=closed,
-                ),
-                timeout=3 * CONNECT_TIMEOUT,
-            )
-            self._check(client)
-            session = Session(client)
-            await session.start()
-        except BaseException:
-            await _close(client)
-            raise
-        return session
+        def succeed(login: Login) -> None:
+            if done.done():
+                login.socket.close()
+            else:
+                done.set_result(login)
 
-    def _check(self, client: Client) -> None:
-        try:
-            version = client.connected_server_version
-        except ValueError:  # a build of one's own, named as one likes
-            return
-        found = (version.major, version.minor)
-        if found < OLDEST_SERVER:
-            raise too_old(found, self.address, what="schedules need", oldest=OLDEST_SERVER)
+        def fail(error: Exception) -> None:
+            if not done.done():
+                done.set_exception(error)
+
+        def run() -> None:
+            try:
+                login = log_in()
+            except Exception as error:  # noqa: BLE001  raised where it is awaited
+                self.from_outside(functools.partial(fail, error))
+            else:
+                if not self.from_outside(lambda: succeed(login)):
+                    login.socket.close()
+
+        threading.Thread(target=run, name="jetstream-login", daemon=True).start()
+        return await done
 
     def _begin(self, session: Session) -> None:
         self._session = session
@@ -267,13 +265,13 @@ class Connection:
         self._up.set()
         self._session_changed.set()
 
-    async def _on_error(self, error: Exception) -> None:
-        text = self._options.servers.mask(str(error))
+    def _note_refusal(self, text: str) -> None:
+        text = self._options.servers.mask(text)
         if "permissions violation" in text.lower() and text not in self._warned:
             self._warned.add(text)
             logger.error("NATS refused: %s", text)
         else:
-            logger.debug("nats-py reports %s: %s", type(error).__name__, text)
+            logger.debug("NATS reports: %s", text)
 
     def _start_checking(self) -> None:
         if self._session is not None and not self._suspected:
@@ -282,16 +280,8 @@ class Connection:
 
     async def _check_pulse(self, session: Session) -> None:
         try:
-            await session.client.flush(timeout=SUSPICION_TIMEOUT)
-        except (nats.errors.Error, OSError, TimeoutError):
+            await session.pulse(timeout=SUSPICION_TIMEOUT)
+        except (ConnectionLost, TimeoutError):
             session.lose()
         finally:
             self._suspected = False
-
-
-async def _close(client: Client) -> None:
-    """Close without waiting for a server that does not read any more."""
-    try:
-        await asyncio.wait_for(client.close(), 1)
-    except (nats.errors.Error, OSError, TimeoutError, RuntimeError) as error:
-        logger.debug("closing the connection: %s", error)

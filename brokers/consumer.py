@@ -17,6 +17,7 @@ from dramatiq.broker import Consumer, MessageProxy
 from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
+from .alarm import Alarm
 from .batches import Batch, Gathering, Limits
 from .connection import Connection
 from .errors import BrokerUnavailable, RequestRefused, ServerTooOld
@@ -47,6 +48,10 @@ class JetStreamMessage(MessageProxy):
         self, message: "Message[object]", delivery: Delivery, consumer: "JetStreamConsumer", stream: str
     ) -> None:
         super().__init__(message)
+        # Dramatiq asks for these again and again, and its proxy looks each up anew.
+        self.queue_name, self.actor_name = message.queue_name, message.actor_name
+        self.message_id, self.options = message.message_id, message.options
+        self.args, self.kwargs = message.args, message.kwargs
         self.delivery = delivery
         self.consumer = consumer
         self.processing = Processing(stream, delivery.sequence, message, consumer.pause, stored_ns=delivery.stored_ns)
@@ -122,7 +127,9 @@ class JetStreamConsumer(Consumer):
         #: The fewest free places that are worth a request: with a quarter free, Dramatiq's threads still have work.
         self._worthwhile = max(1, prefetch // 4)
         self._timeout = timeout
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        #: Rings for the thread that iterates.
+        self._alarm = Alarm()
         self._waiting = Waiting()
         self._kept: dict[int, tuple[Delivery, asyncio.TimerHandle]] = {}
         self._gathering = Gathering(surroundings.batch_limits)
@@ -155,7 +162,9 @@ class JetStreamConsumer(Consumer):
             message = self._open(taken)
             if message is None:
                 return None
-            with self._changed:
+            if self._home.batch_limits(message.actor_name) is None:
+                return message
+            with self._lock:
                 complete = self._gathering.add(message)
                 if complete is not None:
                     return complete
@@ -194,11 +203,11 @@ class JetStreamConsumer(Consumer):
 
     def close(self) -> None:
         """Stop taking messages and give back those that were not handed out."""
-        with self._changed:
+        with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
-            self._changed.notify_all()
+        self._alarm.ring()
         self._home.leave(self)
         try:
             stopped = self._connection.start_task(self._puller.stop())
@@ -223,12 +232,12 @@ class JetStreamConsumer(Consumer):
 
     def free_place(self) -> None:
         """A message or batch that was handed out is done with."""
-        with self._changed:
+        with self._lock:
             self._handed = max(0, self._handed - 1)
             waiting = len(self._waiting)
-            if waiting or self._gathering.wait() < float("inf"):
-                self._changed.notify_all()
             free = self._prefetch - self._handed - waiting + self._gathering.wanted
+        if waiting or self._gathering:
+            self._alarm.ring()
         if free >= self._worthwhile or not self._is_simple:
             self._puller.wake()
 
@@ -253,21 +262,22 @@ class JetStreamConsumer(Consumer):
 
     def _next_delivery(self, deadline: float) -> Delivery | Batch | None:
         """What is to be handed out next, its place taken: a delivery, or a batch that waited for long enough."""
-        with self._changed:
-            while not self._is_closed:
-                wait = deadline - time.monotonic()
-                paused = self.pause.remaining()
-                if paused > 0:
-                    wait = min(wait, paused)
-                elif self._handed < self._prefetch:
-                    taken = self._gathering.due() or self._waiting.take(self._is_outranked)
-                    if taken is not None:
-                        self._handed += 1
-                        return taken
-                    wait = min(wait, self._gathering.wait())
-                if deadline <= time.monotonic() or self._lease is None:
-                    return None
-                self._changed.wait(max(0.0, wait))
+        while not self._is_closed:
+            wait = deadline - time.monotonic()
+            paused = self.pause.remaining()
+            if paused > 0:
+                wait = min(wait, paused)
+            else:
+                with self._lock:
+                    if self._handed < self._prefetch:
+                        taken = self._gathering.due() or self._waiting.take(self._is_outranked)
+                        if taken is not None:
+                            self._handed += 1
+                            return taken
+                        wait = min(wait, self._gathering.wait())
+            if deadline <= time.monotonic() or self._lease is None:
+                return None
+            self._alarm.wait(wait)
         return None
 
     @property
@@ -297,7 +307,7 @@ class JetStreamConsumer(Consumer):
             self.release(delivery, ACK)
 
     def _give_back_rest(self) -> None:
-        with self._changed:
+        with self._lock:
             rest = self._waiting.drain()
             rest += [message.delivery for message in self._gathering.drain()]
         for delivery in rest:
@@ -311,7 +321,7 @@ class JetStreamConsumer(Consumer):
 
     def plan(self, now: float) -> list[tuple[Source, int]]:
         """Which sources to ask for how many, so that no more messages are out than there are places."""
-        with self._changed:
+        with self._lock:
             if self._is_closed or self.pause.is_held or len(self._kept) >= MAX_KEPT or self._home.is_stopping():
                 return []
             room = self._prefetch - self._handed - len(self._waiting) + self._gathering.wanted
@@ -340,22 +350,19 @@ class JetStreamConsumer(Consumer):
 
     def sources_changed(self) -> None:
         """A higher priority that waiting messages stood back for may not come after all."""
-        with self._changed:
-            if self._waiting:
-                self._changed.notify_all()
+        if self._waiting:
+            self._alarm.ring()
 
     def hold(self, is_held: bool) -> None:
         """Whether an operator paused the queue."""
         if self.pause.hold(is_held):
-            with self._changed:
-                self._changed.notify_all()
+            self._alarm.ring()
 
     def unbind(self) -> None:
         """The consumer is gone from the server: have it made again."""
-        with self._changed:
-            self._lease = None
-            self._next_bind = time.monotonic() + BIND_PAUSE / 4
-            self._changed.notify_all()
+        self._next_bind = time.monotonic() + BIND_PAUSE / 4
+        self._lease = None
+        self._alarm.ring()
 
     def give_back_kept(self) -> None:
         for delivery, timer in self._kept.values():
@@ -373,7 +380,7 @@ class JetStreamConsumer(Consumer):
         if self._slots.limit_of(delivery) is None:
             self._grant(delivery)
             return
-        with self._changed:
+        with self._lock:
             outranked = self._waiting.displace(delivery.lane, delivery.priority)
         if outranked is None:
             self._slots.park(delivery)
@@ -384,7 +391,6 @@ class JetStreamConsumer(Consumer):
         self._grant(delivery)
 
     def _grant(self, delivery: Delivery) -> None:
-        with self._changed:
+        with self._lock:
             self._waiting.add(delivery)
-            if self._handed < self._prefetch:
-                self._changed.notify()
+        self._alarm.ring()

@@ -20,11 +20,11 @@ from dramatiq.message import Message
 from .api import Api, Stored
 from .cancel import remove_schedule
 from .cron_lines import check, next_tick
+from .errors import NoResponders
 from .expectations import last_is, publish_if
 from .lanes import work_subject
 from .names import Names
 from .publisher import Publisher
-from .session import NoResponders
 from .streams import Streams
 from .ticks import FINGERPRINT, Mark, Marks
 

@@ -18,11 +18,10 @@ from dramatiq.message import Message
 
 from . import headers, history
 from .api import MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, Api, Stored
-from .errors import DeadLetterNotFound, RequestRefused
+from .errors import DeadLetterNotFound, NoResponders, RequestRefused
 from .leases import Delivery
 from .names import Names, from_token
 from .publisher import RESERVE, Publisher
-from .session import NoResponders
 from .streams import Streams
 
 ERROR, TRACEBACK, DELIVERIES, SEQUENCE, ENQUEUED, RETRIES, DIED = (

@@ -3,9 +3,8 @@
 import time
 
 from .api import STREAM_NOT_FOUND, Api
-from .errors import RequestRefused
+from .errors import NoResponders, RequestRefused
 from .names import Names, from_token
-from .session import NoResponders
 
 
 def known_queues(names: Names, api: Api, *, timeout: float = 10.0) -> list[str]:

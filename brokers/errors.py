@@ -19,6 +19,18 @@ class BrokerUnavailable(BrokerConnectionError):
         super().__init__(message)  # type: ignore[no-untyped-call]
 
 
+class ConnectionLost(BrokerUnavailable):
+    """The connection went away before the answer came: the request may or may not have been executed."""
+
+
+class NoAnswer(BrokerUnavailable):
+    """The server did not answer in time: the request may or may not have been executed."""
+
+
+class NoResponders(BrokerUnavailable):
+    """Nobody serves that subject: the stream or bucket does not exist, or has no leader at the moment."""
+
+
 class JetStreamError(BrokerError):
     """What waiting does not cure."""
 

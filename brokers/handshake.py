@@ -1,24 +1,77 @@
-"""From an address to a connection that may be used: TCP, greeting, TLS, login, and an inbox for the answers."""
+"""From addresses to a connection that may be used: which to try, TCP, greeting, TLS, login, and an inbox for the answers."""
 
 import os
+import random
 import ssl
 import time
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from .errors import BrokerUnavailable
-from .link import Link
+from .errors import BrokerUnavailable, ServerTooOld
 from .options import OLDEST_SERVER, Options, too_old, version_of
 from .protocol import PING, Control, Parser, encode_connect, encode_subscribe
 from .sockets import NatsSocket, NothingYet
 
 #: NATS's port where the address names none.
 DEFAULT_PORT = 4222
+#: The number of the subscription to the inbox; others count on from it.
+INBOX_SID = 1
 
 
-def shake_hands(url: str, options: Options, *, tls_host: str | None, deadline: float) -> Link:
+class Login(NamedTuple):
+    """A connection on which the server let us in. Belongs to whoever gets it, who has to close it."""
+
+    socket: NatsSocket
+    #: Holds what has arrived already.
+    parser: Parser
+    #: The server's greeting.
+    info: Mapping[str, Any]
+    #: Subscribed to, with all that lies one token below, as ``INBOX_SID``.
+    inbox: str
+
+
+class Order:
+    """In which order the servers are tried: at random, those that failed last, and those that the cluster told us of."""
+
+    def __init__(self, urls: tuple[str, ...]) -> None:
+        self._urls = random.sample(urls, len(urls))
+        self._tls_hosts: dict[str, str | None] = {}
+
+    def log_in(self, options: Options, deadline: float) -> Login:
+        """Enter the first that lets us in. Raises what the most telling failure raised, as ``shake_hands`` does."""
+        failure: Exception | None = None
+        urls = list(self._urls)
+        for number, url in enumerate(urls):
+            now = time.monotonic()
+            share = now + max(
+                0.05, (deadline - now) / (len(urls) - number)
+            )  # one that hangs leaves time for the others
+            try:
+                login = shake_hands(url, options, tls_host=self._tls_hosts.get(url), deadline=share)
+            except (OSError, BrokerUnavailable, ServerTooOld, ValueError) as error:
+                self._urls.remove(url)
+                self._urls.append(url)
+                if not isinstance(failure, ServerTooOld):  # the failure that says most
+                    failure = error
+            else:
+                self._learn(url, login.info)
+                return login
+        assert failure is not None
+        raise failure
+
+    def _learn(self, url: str, info: Mapping[str, Any]) -> None:
+        parts = urlsplit(url)
+        told = info.get("connect_urls") or []
+        for address in random.sample(told, len(told)):
+            found = f"{parts.scheme}://{address}"
+            if found not in self._urls:
+                self._urls.append(found)
+                self._tls_hosts[found] = self._tls_hosts.get(url) or parts.hostname  # a cluster tells bare addresses
+
+
+def shake_hands(url: str, options: Options, *, tls_host: str | None, deadline: float) -> Login:
     """Connect to one server. ``tls_host``: the name on its certificate where the address does not say it.
 
     Raises OSError, BrokerUnavailable, ServerTooOld.
@@ -37,11 +90,11 @@ def shake_hands(url: str, options: Options, *, tls_host: str | None, deadline: f
         login = options.login(info.get("nonce"))
         connection.send(encode_connect(_ABOUT_US | {"name": f"dramatiq-{os.getpid()}"} | login) + PING)
         _await_pong(connection, parser, deadline)
-        connection.send(encode_subscribe(f"{inbox}.*"))
+        connection.send(encode_subscribe(f"{inbox}.*", INBOX_SID))
     except BaseException:
         connection.close()
         raise
-    return Link(connection, parser, info=info, inbox=inbox)
+    return Login(connection, parser, info, inbox)
 
 
 _ABOUT_US: dict[str, Any] = {

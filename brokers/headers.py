@@ -13,6 +13,8 @@ from dramatiq.message import Message
 OPTION = "headers"
 #: Headers that mean something to the server or to this broker, which a message must not set.
 RESERVED = ("nats-", "dramatiq-", "status", "description")
+#: What most messages have, and nothing else.
+_USUAL = frozenset({"Nats-Msg-Id"})
 _NAME = re.compile(r"[!-9;-~]+")  # printable ASCII without blank and colon
 _VALUE = re.compile(r"[ -~\t\x80-\U0010FFFF]*")
 
@@ -37,8 +39,10 @@ def of(message: "Message[Any]") -> dict[str, str]:
 
 def restored(message: "Message[Any]", delivered: Mapping[str, str]) -> "Message[Any]":
     """A delivered message with the headers that it was published with, by whomever."""
+    if OPTION in message.options or delivered.keys() <= _USUAL:
+        return message
     foreign = {name: value for name, value in delivered.items() if _is_header(name, value)}
-    if not foreign or OPTION in message.options:
+    if not foreign:
         return message
     return message.copy(options={OPTION: foreign})
 

@@ -13,7 +13,7 @@ import contextvars
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,6 +27,21 @@ from .pauses import QueuePause
 class Processing:
     """One delivery while its actor, and the middleware around it, runs."""
 
+    __slots__ = (
+        "_counts",
+        "_groups",
+        "failure",
+        "is_after_actor",
+        "is_over",
+        "message",
+        "message_ids",
+        "once_all_is_stored",
+        "pause",
+        "sequence",
+        "stored_ns",
+        "stream",
+    )
+
     def __init__(
         self, stream: str, sequence: int, message: "Message[Any] | None", pause: QueuePause, *, stored_ns: int = 0
     ) -> None:
@@ -36,10 +51,12 @@ class Processing:
         self.stored_ns = stored_ns
         #: None for a batch.
         self.message = message
-        self.message_ids = set() if message is None else {message.message_id}
+        self.message_ids: Collection[str] = () if message is None else (message.message_id,)
         #: The pause of the queue that the delivery came from.
         self.pause = pause
-        self._counts: Counter[str] = Counter()
+        #: How often each name was enqueued; made when something is.
+        self._counts: Counter[str] | None = None
+        self._groups: dict[str, Run] | None = None
         #: The actor is done; what is enqueued now is middleware's (a retry, a pipeline's next step, a callback).
         self.is_after_actor = False
         self.is_over = False
@@ -47,8 +64,13 @@ class Processing:
         self.failure: Exception | None = None
         #: What to do once there is no failure.
         self.once_all_is_stored: list[Callable[[], None]] = []
-        #: The groups that the actor ran, by the names that Dramatiq gave them.
-        self.groups: dict[str, Run] = {}
+
+    @property
+    def groups(self) -> "dict[str, Run]":
+        """The groups that the actor ran, by the names that Dramatiq gave them."""
+        if self._groups is None:
+            self._groups = {}
+        return self._groups
 
     def is_of(self, message: "Message[object]") -> bool:
         """Whether this is the message that is processed, about to be enqueued again."""
@@ -59,6 +81,8 @@ class Processing:
         if self.message is not None and self.is_after_actor:
             callback = members.callback_id(self.message, message)
         name = callback or f"{self.stream}:{self.sequence}:{self._digest(message)}"
+        if self._counts is None:
+            self._counts = Counter()
         self._counts[name] += 1
         return f"{name}:{self._counts[name]}"
 
@@ -82,7 +106,7 @@ class Processing:
         batch = cls(first.stream, 0, None, first.pause, stored_ns=first.stored_ns)
         sequences = ",".join(sorted(each.sequence for each in processings))
         batch.sequence = "batch-" + hashlib.blake2b(sequences.encode(), digest_size=12).hexdigest()
-        batch.message_ids = set().union(*(each.message_ids for each in processings))
+        batch.message_ids = frozenset().union(*(each.message_ids for each in processings))
         return batch
 
 

@@ -1,7 +1,7 @@
 """A small key-value store in JetStream with compare-and-set and a life time for each key.
 
 The buckets are NATS key-value buckets (other clients can read them); they are made on first use. ``limit_marker_ttl``
-stays unset: keys that expire leave no marker that nats-py would take for a value. What a bucket stored it also tells to
+stays unset: keys that expire leave no marker that other clients would take for a value. What a bucket stored it also tells to
 those who wait for it (``watches.py``).
 """
 
@@ -17,9 +17,8 @@ from typing import Any
 
 from .api import RETRY_PAUSE, WRONG_LAST_SEQUENCE, Api, Stored, refusal
 from .connection import Connection
-from .errors import BrokerUnavailable, KeyConflict, MessageTooLarge, RequestRefused
+from .errors import BrokerUnavailable, KeyConflict, MessageTooLarge, NoResponders, RequestRefused
 from .names import to_token
-from .session import NoResponders
 from .streams import NANOSECONDS, Streams
 from .watches import Watches
 from .wire import Wire

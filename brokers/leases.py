@@ -7,19 +7,18 @@ just before the server was killed: it forgets the last moments' acknowledgements
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
+import functools
 import json
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections import deque
 from dataclasses import dataclass, field
-
-from nats.aio.msg import Msg
 
 from .connection import Connection
 from .names import from_token
+from .protocol import Msg
 
 ACK, IN_PROGRESS = b"+ACK", b"+WPI"
 #: Seconds between looks at what is due.
@@ -57,6 +56,8 @@ class Delivery:
     headers: dict[str, str]
     #: Seconds after which the server lends it to another, unless renewed.
     lease: float
+    #: The stream and the consumer that lent it.
+    lender: str = ""
     #: How many more its consumer has for anybody.
     pending: int = 0
     lane: str = ""
@@ -88,9 +89,10 @@ class Delivery:
             count=int(tokens[2]),
             stored_ns=int(tokens[5]),
             subject=message.subject,
+            lender=f"{tokens[0]}.{tokens[1]}",
             reply=message.reply,
             body=message.data,
-            headers=message.headers or {},
+            headers=dict(message.headers) if message.headers else {},
             lease=lease,
             pending=int(tokens[6]),
             lane=lane,
@@ -98,8 +100,10 @@ class Delivery:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Settlement:
+    key: Key
+    lender: str
     reply: str
     payload: bytes
     sends: int = 0
@@ -112,8 +116,10 @@ class Leases:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         # Weak: when nobody can settle a delivery any more its lease may lapse, and another worker gets it.
-        self._held: weakref.WeakValueDictionary[Key, Delivery] = weakref.WeakValueDictionary()
+        self._held: dict[Key, weakref.ref[Delivery]] = {}
         self._settling: dict[Key, _Settlement] = {}
+        self._unsent: deque[_Settlement] = deque()
+        self._will_send = False
         self._lock = threading.Lock()
         self._acknowledged: dict[Key, None] = {}
         self._all_settled = asyncio.Event()
@@ -125,35 +131,35 @@ class Leases:
         """Take a delivery in. False when it is here already, or done with: then it is not to be run."""
         key = delivery.key
         if key in self._acknowledged:
-            settlement = self._settling[key] = _Settlement(delivery.reply, ACK)
-            self._send(key, settlement)
+            self._begin(_Settlement(key, delivery.lender, delivery.reply, ACK))
             return False
-        held = self._held.get(key)
+        reference = self._held.get(key)
+        held = None if reference is None else reference()
         if held is not None:
             held.reply = delivery.reply
             self._renew(held)
             return False
-        self._held[key] = delivery
+        self._held[key] = weakref.ref(delivery)
         return True
 
     def settle(self, delivery: Delivery, payload: bytes = ACK) -> None:
         """Acknowledge a delivery or give it back. Returns at once; unknown and settled ones do no harm."""
         key = delivery.key
-        if self._held.get(key) is not delivery:
+        if not self._holds(delivery):
             return
         if payload == ACK:
             self._remember(key)  # first: a redelivery that comes between the two must find it here or there
-        del self._held[key]
-        settlement = self._settling[key] = _Settlement(delivery.reply, payload)
-        self._send(key, settlement)
+        self._held.pop(key, None)
+        self._begin(_Settlement(key, delivery.lender, delivery.reply, payload))
         slot, delivery.slot = delivery.slot, None
         if slot is not None:
             self._free(slot)
 
     def _free(self, slot: Delivery) -> None:
         """Give a slot back. Once: said again it would take the slot from whoever has it by then. Unheard, it lapses."""
-        if self._held.pop(slot.key, None) is slot:
-            self._connection.tell(slot.reply, give_back())
+        if self._holds(slot):
+            self._held.pop(slot.key, None)
+            self._connection.soon(lambda: self._connection.publish(slot.reply, give_back()))
 
     def give_back_all(self) -> None:
         """Hand everything back that nobody will finish any more."""
@@ -166,37 +172,65 @@ class Leases:
             if len(self._acknowledged) > REMEMBERED:
                 del self._acknowledged[next(iter(self._acknowledged))]
 
+    def _holds(self, delivery: Delivery) -> bool:
+        reference = self._held.get(delivery.key)
+        return reference is not None and reference() is delivery
+
     def _everything_held(self) -> list[Delivery]:
-        return [delivery for reference in self._held.valuerefs() if (delivery := reference()) is not None]
+        found = []
+        for key, reference in list(self._held.items()):
+            delivery = reference()
+            if delivery is not None:
+                found.append(delivery)
+            elif self._held.get(key) is reference:
+                self._held.pop(key, None)
+        return found
 
-    def _send(self, key: Key, settlement: _Settlement) -> None:
-        settlement.sends += 1
-        settlement.sent_at = time.monotonic()
-        answer = self._connection.send(settlement.reply, settlement.payload)
-        answer.add_done_callback(self._confirmation_of(key, settlement))
+    def _begin(self, settlement: _Settlement) -> None:
+        self._settling[settlement.key] = settlement
+        self._unsent.append(settlement)
+        if not self._will_send:
+            self._will_send = True
+            self._connection.soon(self._send)
 
-    def _confirmation_of(self, key: Key, settlement: _Settlement) -> "Callable[[concurrent.futures.Future[Msg]], None]":
-        def confirm(answer: "concurrent.futures.Future[Msg]") -> None:
-            if answer.cancelled() or answer.exception() is not None:
-                return  # sent again by _resume or _keep
-            if self._settling.get(key) is settlement:
-                del self._settling[key]
-                if not self._settling:
-                    self._all_settled.set()
+    def _send(self) -> None:
+        """Send what is to be settled. The server settles in order what one consumer lent: the last one's confirmation
+        stands for all before it that were sent with it.
+        """
+        self._will_send = False
+        now = time.monotonic()
+        together: dict[str, list[_Settlement]] = {}
+        while self._unsent:
+            settlement = self._unsent.popleft()
+            settlement.sends += 1
+            settlement.sent_at = now
+            together.setdefault(settlement.lender, []).append(settlement)
+        for settlements in together.values():
+            *others, last = settlements
+            for settlement in others:
+                self._connection.publish(settlement.reply, settlement.payload)
+            self._connection.request(last.reply, last.payload, functools.partial(self._confirmed, settlements))
 
-        return confirm
+    def _confirmed(self, settlements: list[_Settlement], answer: Msg | None) -> None:
+        if answer is None:
+            return  # sent again by _resume or _keep
+        for settlement in settlements:
+            if self._settling.get(settlement.key) is settlement:
+                del self._settling[settlement.key]
+        if not self._settling:
+            self._all_settled.set()
 
     def _renew(self, delivery: Delivery) -> None:
         delivery.renewed_at = time.monotonic()
-        self._connection.tell(delivery.reply, IN_PROGRESS)
+        self._connection.publish(delivery.reply, IN_PROGRESS)
 
     def _resume(self) -> None:
         """On a new connection renew first: the server may be about to lend everything to others."""
         for delivery in self._everything_held():
             self._renew(delivery)
-        for key, settlement in list(self._settling.items()):
+        for settlement in list(self._settling.values()):
             settlement.sends = 0
-            self._send(key, settlement)
+            self._begin(settlement)
 
     async def _keep(self) -> None:
         while True:
@@ -213,10 +247,10 @@ class Leases:
 
     def _repeat_due(self, now: float) -> None:
         for key, settlement in list(self._settling.items()):
-            if now - settlement.sent_at < REPEAT_AFTER:
+            if settlement.sends == 0 or now - settlement.sent_at < REPEAT_AFTER:
                 continue
             if settlement.sends < MAX_SENDS:
-                self._send(key, settlement)
+                self._begin(settlement)
             else:
                 self._settling.pop(key, None)
 

@@ -17,16 +17,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from .alarm import Alarm
+from .errors import ConnectionLost
 from .protocol import (
     PING,
     PONG,
-    Answer,
     Control,
+    Msg,
     Parser,
     ProtocolError,
     encode_publish,
 )
-from .session import ConnectionLost
 from .sockets import NatsSocket, NothingYet
 
 logger = logging.getLogger(__name__)
@@ -46,21 +47,13 @@ DENIED = "403"
 class Waiter:
     """What one thread waits for: the answers to one or more requests, or their loss."""
 
-    __slots__ = ("answers", "error", "gate")
+    __slots__ = ("alarm", "answers", "error")
 
     def __init__(self) -> None:
         #: Token and answer, in the order of their coming.
-        self.answers: deque[tuple[str, Answer]] = deque()
+        self.answers: deque[tuple[str, Msg]] = deque()
         self.error: Exception | None = None
-        self.gate = allocate_lock()
-        self.gate.acquire()
-
-    def wake(self) -> None:
-        if self.gate.locked():
-            try:
-                self.gate.release()
-            except RuntimeError:  # another woke it just now
-                return
+        self.alarm = Alarm()
 
 
 class Link:
@@ -91,7 +84,7 @@ class Link:
 
     # Requests
 
-    def ask(self, subject: str, headers: bytes, body: bytes, *, until: float) -> Answer | None:
+    def ask(self, subject: str, headers: bytes, body: bytes, *, until: float) -> Msg | None:
         """Send a request and wait for its answer; None when there was none in time. Raises ConnectionLost."""
         waiter = Waiter()
         token = self.send(waiter, subject, headers, body)
@@ -150,7 +143,7 @@ class Link:
                     finally:
                         self._reading.release()
                 else:
-                    waiter.gate.acquire(True, max(0.0, until - time.monotonic()))
+                    waiter.alarm.wait(until - time.monotonic())
                 if time.monotonic() >= until:
                     break
         finally:
@@ -231,7 +224,7 @@ class Link:
             raise self._loss()
         try:
             for frame in self._receive(wait=wait):
-                if isinstance(frame, Answer):
+                if isinstance(frame, Msg):
                     self._deliver(frame)
                 else:
                     self._obey(frame)
@@ -243,23 +236,23 @@ class Link:
                 raise self._loss() from None
             raise
 
-    def _receive(self, *, wait: bool = True) -> "list[Answer | Control]":
+    def _receive(self, *, wait: bool = True) -> "list[Msg | Control]":
         data = self._socket.receive(wait=wait)
         if not data:
             raise ConnectionResetError("the server closed it")
         self.heard_at = time.monotonic()
         return self._parser.feed(data)
 
-    def _deliver(self, answer: Answer) -> None:
+    def _deliver(self, answer: Msg) -> None:
         token = answer.subject.rpartition(".")[2]
         waiting = self._waiting.pop(token, None)
         if waiting is not None:
             self._give(waiting[0], token, answer)
 
-    def _give(self, waiter: Waiter, token: str, answer: Answer) -> None:
+    def _give(self, waiter: Waiter, token: str, answer: Msg) -> None:
         waiter.answers.append((token, answer))
         self._followers.pop(waiter, None)
-        waiter.wake()
+        waiter.alarm.ring()
 
     def _obey(self, frame: Control) -> None:
         if frame.kind == "PING":
@@ -280,12 +273,12 @@ class Link:
         subject = text.partition('"')[2].partition('"')[0]
         for token, (waiter, asked) in list(self._waiting.items()):
             if asked == subject and self._waiting.pop(token, None) is not None:
-                self._give(waiter, token, Answer(subject, text.encode(), {"Status": DENIED}))
+                self._give(waiter, token, Msg(subject, text.encode(), {"Status": DENIED}))
 
     def _fail(self, waiter: Waiter, error: Exception) -> None:
         waiter.error = error
         self._followers.pop(waiter, None)
-        waiter.wake()
+        waiter.alarm.ring()
 
     def _hand_on(self) -> None:
         """Let another read. The newest: its answer comes last."""
@@ -294,7 +287,7 @@ class Link:
                 follower, _ = self._followers.popitem()
             except KeyError:
                 return
-            follower.wake()
+            follower.alarm.ring()
 
     def _check_pulse(self) -> None:
         now = time.monotonic()

@@ -7,13 +7,10 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 
-import nats.errors
-
 from .api import STREAM_NOT_FOUND
 from .connection import Connection
 from .errors import BrokerUnavailable
 from .names import Names, from_token
-from .session import status
 from .sources import Place
 
 #: Seconds between two looks, not the same for all workers.
@@ -67,7 +64,7 @@ class Looks:
             except TimeoutError:
                 self._on_failure("no answer when looking at them, as where a permission lacks")
                 yield None
-            except (BrokerUnavailable, nats.errors.Error, OSError, ValueError) as error:
+            except (BrokerUnavailable, ValueError) as error:
                 logger.debug("looking at %s: %s: %s", self._subject, type(error).__name__, error)
                 await asyncio.sleep(NOT_READY_PAUSE)
                 continue
@@ -84,9 +81,9 @@ class Looks:
         subjects: set[str] = set()
         while True:
             body = json.dumps({"subjects_filter": self._subject, "offset": len(subjects)}).encode()
-            answer = self._connection.send(f"$JS.API.STREAM.INFO.{self._stream}", body)
-            message = await asyncio.wait_for(asyncio.wrap_future(answer), TIMEOUT)
-            if status(message) == "503":
+            session = await self._connection.session()
+            message = await session.ask(f"$JS.API.STREAM.INFO.{self._stream}", body, timeout=TIMEOUT)
+            if message.status == "503":
                 raise ValueError("no leader yet, or no JetStream")
             content = json.loads(message.data)
             if "error" in content:

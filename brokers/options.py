@@ -4,7 +4,6 @@ import base64
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .errors import BrokerUnavailable, ServerTooOld
 from .servers import Servers
@@ -27,12 +26,6 @@ class Options:
     tls: ssl.SSLContext | None = None
     inbox_prefix: str = "_INBOX"
 
-    @property
-    def needs_tls(self) -> bool:
-        """Whether plain text would not do. A websocket (``wss``) is encrypted before NATS has its say."""
-        schemes = {url.partition("://")[0] for url in self.servers.urls}
-        return "tls" in schemes or (self.tls is not None and "nats" in schemes)
-
     def login(self, nonce: str | None) -> dict[str, str]:
         """The fields of CONNECT that say who we are. Raises BrokerUnavailable when the credentials cannot be read."""
         if self.credentials is not None:
@@ -42,25 +35,6 @@ class Options:
         if self.servers.password is None:
             return {"auth_token": self.servers.user}
         return {"user": self.servers.user, "pass": self.servers.password}
-
-    def for_nats_py(self) -> dict[str, Any]:
-        """The arguments of nats-py's ``connect`` that say the same."""
-        arguments: dict[str, Any] = {"servers": list(self.servers.urls), "inbox_prefix": self.inbox_prefix}
-        if self.credentials is not None:
-            from nats.aio.client import RawCredentials  # noqa: PLC0415  a process that only enqueues needs none of it
-
-            jwt, seed = self._jwt_and_seed()
-            if jwt:
-                arguments["user_credentials"] = RawCredentials(_CREDS.format(jwt=jwt, seed=seed))
-            else:
-                arguments["nkeys_seed_str"] = seed
-        elif self.servers.user is not None and self.servers.password is not None:
-            arguments |= {"user": self.servers.user, "password": self.servers.password}
-        elif self.servers.user is not None:
-            arguments["token"] = self.servers.user
-        if self.tls is not None:
-            arguments["tls"] = self.tls
-        return arguments
 
     def _jwt_and_seed(self) -> tuple[str, str]:
         """Read anew for each connection, since files of credentials are renewed."""
@@ -76,16 +50,6 @@ class Options:
         return jwt, seed
 
 
-_CREDS = """-----BEGIN NATS USER JWT-----
-{jwt}
-------END NATS USER JWT------
-
------BEGIN USER NKEY SEED-----
-{seed}
-------END USER NKEY SEED------
-"""
-
-
 def _read(path: Path | None) -> str:
     return path.read_text() if path is not None else ""
 
@@ -99,7 +63,7 @@ def _signed(jwt: str, seed: str, *, nonce: str) -> dict[str, str]:
     try:
         import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415  only servers with keys need it
     except ImportError:
-        raise BrokerUnavailable("credentials need the package nkeys: install nats-py[nkeys]") from None
+        raise BrokerUnavailable("credentials need the package nkeys") from None
     pair = nkeys.from_seed(bytearray(seed.encode()))
     who = {"jwt": jwt} if jwt else {"nkey": pair.public_key.decode()}
     signature = base64.b64encode(pair.sign(nonce.encode())).decode() if nonce else ""

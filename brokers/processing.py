@@ -4,7 +4,14 @@ from typing import Any, NoReturn
 
 from dramatiq.broker import Broker, MessageProxy
 from dramatiq.errors import RateLimitExceeded, Retry
-from dramatiq.middleware import CurrentMessage, MiddlewareError, ShutdownNotifications, SkipMessage, TimeLimit
+from dramatiq.middleware import (
+    CurrentMessage,
+    Middleware,
+    MiddlewareError,
+    ShutdownNotifications,
+    SkipMessage,
+    TimeLimit,
+)
 from dramatiq.results import Results
 
 from . import history, identity
@@ -13,6 +20,7 @@ from .consumer import JetStreamMessage
 from .errors import BrokerUnavailable, JetStreamError, WorkerKilled
 from .pauses import GivenBack
 from .poison import Suspects
+from .signals import Signals
 from .unique import Started
 
 #: Middleware that keeps one thing for each worker thread, which a batch's members share and end one after another.
@@ -27,6 +35,10 @@ class ProcessingBroker(Broker):
     #: Told of messages that are unique only until they start.
     started: Started
 
+    def __init__(self, middleware: list[Middleware] | None) -> None:
+        self._signals = Signals()
+        super().__init__(middleware)
+
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if signal == "process_message" and isinstance(args[0], JetStreamMessage):
             _give_back_if_held(args[0])
@@ -40,7 +52,7 @@ class ProcessingBroker(Broker):
             self._suspects.worker_starts()
         elif signal == "worker_shutdown":
             self._suspects.worker_stops()
-        super().emit_before(signal, *args, **kwargs)
+        self._tell_before(signal, *args, **kwargs)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
         if args and isinstance(args[0], Batch):
@@ -55,13 +67,33 @@ class ProcessingBroker(Broker):
             return
         if signal == "worker_shutdown":
             self._suspects.worker_starts()  # another worker of this process may go on
-        super().emit_after(signal, *args, **kwargs)
+        self._tell_after(signal, *args, **kwargs)
+
+    def _tell_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """As Dramatiq's ``emit_before``, without those who do nothing."""
+        method = f"before_{signal}"
+        for middleware in self._signals.listeners(self.middleware, method):
+            try:
+                getattr(middleware, method)(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception:
+                self.logger.critical("Unexpected failure in %s of %r.", method, middleware, exc_info=True)
+
+    def _tell_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """As Dramatiq's ``emit_after``."""
+        method = f"after_{signal}"
+        for middleware in reversed(self._signals.listeners(self.middleware, method)):
+            try:
+                getattr(middleware, method)(self, *args, **kwargs)
+            except Exception:
+                self.logger.critical("Unexpected failure in %s of %r.", method, middleware, exc_info=True)
 
     def _begin(self, message: JetStreamMessage) -> None:
         identity.begin(message.processing)
         self.started.begin(message.message, message.delivery)
         message.has_begun = True
-        super().emit_before("process_message", message)
+        self._tell_before("process_message", message)
 
     def _finish(self, signal: str, message: JetStreamMessage, kwargs: dict[str, Any]) -> None:
         identity.begin(message.processing)  # again, when an interrupt made Dramatiq's worker come here twice
@@ -95,14 +127,15 @@ class ProcessingBroker(Broker):
         processing.once_all_is_stored.clear()  # of a first time that was interrupted, and stored not all
         if kwargs.get("exception") is not None:
             history.note(message.message, message.delivery, kwargs["exception"])  # before Retries passes it on
-        for middleware in reversed(self.middleware):
+        method = f"after_{signal}"
+        for middleware in reversed(self._signals.listeners(self.middleware, method)):
             try:
-                getattr(middleware, f"after_{signal}")(self, message, **kwargs)
+                getattr(middleware, method)(self, message, **kwargs)
             except Exception as error:
                 if isinstance(error, BrokerUnavailable | JetStreamError):
                     processing.failure = processing.failure or error
                 elif error is not processing.failure:
-                    self.logger.critical("Unexpected failure in after_%s of %r.", signal, middleware, exc_info=True)
+                    self.logger.critical("Unexpected failure in %s of %r.", method, middleware, exc_info=True)
         failure = processing.failure
         if isinstance(failure, BrokerUnavailable):
             message.give_back_after = processing.pause.failed(failure)
@@ -124,12 +157,12 @@ class ProcessingBroker(Broker):
             return
         for member in batch.members:
             if not member.is_settled:  # Dramatiq's worker comes again when a dead letter could not be stored
-                super().emit_before(_of_member(signal, member), member.message)
+                self._tell_before(_of_member(signal, member), member.message)
 
     def _emit_after_batch(self, signal: str, batch: Batch, error: BaseException | None) -> None:
         if signal not in {"process_message", "skip_message"}:
             for member in batch.members:
-                super().emit_after(_of_member(signal, member), member.message)
+                self._tell_after(_of_member(signal, member), member.message)
             return
         try:
             for member in batch.members:

@@ -16,17 +16,21 @@ class ProtocolError(ConnectionError):
     """What came is not NATS."""
 
 
-class Answer(NamedTuple):
-    """A message that the server sent us."""
+class Msg(NamedTuple):
+    """A message that the server sent us: an answer, or what we subscribed to."""
 
     subject: str
     data: bytes
     #: With ``Status`` and ``Description`` where the first line has them (503, 404, 408 and so on).
     headers: Mapping[str, str] | None
+    #: The subscription that it came for, as we numbered it.
+    sid: bytes = b""
+    #: Where an answer to it is expected; empty where none is.
+    reply: str = ""
 
     @property
     def status(self) -> str | None:
-        """The status of an answer that carries no data."""
+        """The status of an answer that carries no data: 404, 408, 409, 503 and so on."""
         return self.headers.get("Status") if self.headers else None
 
 
@@ -43,10 +47,10 @@ class Parser:
     def __init__(self) -> None:
         self._rest = b""
 
-    def feed(self, data: bytes) -> list[Answer | Control]:
+    def feed(self, data: bytes) -> list[Msg | Control]:
         """The frames that are complete now. Raises ProtocolError."""
         buffer = self._rest + data if self._rest else data
-        frames: list[Answer | Control] = []
+        frames: list[Msg | Control] = []
         position = 0
         while (end := buffer.find(_LINE_END, position)) >= 0:
             words = buffer[position:end].split(b" ")
@@ -55,7 +59,7 @@ class Parser:
                 after = body + _length(words[-1])
                 if after + 2 > len(buffer):
                     break
-                frames.append(_answer(words, buffer[body:after]))
+                frames.append(_msg(words, buffer[body:after]))
                 position = after + 2
             else:
                 kind, _, text = buffer[position:end].decode("utf-8", "replace").partition(" ")
@@ -72,13 +76,14 @@ def _length(text: bytes) -> int:
         raise ProtocolError("the server's answer is not NATS") from None
 
 
-def _answer(words: list[bytes], content: bytes) -> Answer:
+def _msg(words: list[bytes], content: bytes) -> Msg:
     # MSG <subject> <sid> [reply] <bytes> and HMSG <subject> <sid> [reply] <bytes of headers> <bytes of all>
-    subject = words[1].decode()
+    subject, sid = words[1].decode(), words[2]
     if words[0] == b"MSG":
-        return Answer(subject, content, None)
+        return Msg(subject, content, None, sid, words[3].decode() if len(words) > 4 else "")
     size = _length(words[-2])
-    return Answer(subject, content[size:], _parse_headers(content[:size]))
+    reply = words[3].decode() if len(words) > 5 else ""
+    return Msg(subject, content[size:], _parse_headers(content[:size]), sid, reply)
 
 
 def _parse_headers(block: bytes) -> dict[str, str]:
@@ -118,8 +123,12 @@ def encode_publish(subject: str, reply: str, headers: bytes, body: bytes) -> byt
     return f"PUB {where} {len(body)}\r\n".encode() + body + _LINE_END
 
 
-def encode_subscribe(subject: str) -> bytes:
-    return f"SUB {subject} 1\r\n".encode()
+def encode_subscribe(subject: str, sid: int) -> bytes:
+    return f"SUB {subject} {sid}\r\n".encode()
+
+
+def encode_unsubscribe(sid: int) -> bytes:
+    return f"UNSUB {sid}\r\n".encode()
 
 
 def encode_connect(options: Mapping[str, Any]) -> bytes:

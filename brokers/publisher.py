@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from .api import RETRY_PAUSE, refusal
-from .errors import BrokerUnavailable, MessageTooLarge, StorageFull
+from .errors import BrokerUnavailable, MessageTooLarge, NoResponders, StorageFull
 from .protocol import encode_headers
-from .session import NoResponders
 from .wire import Wire
 
 #: A delay below this many milliseconds is kept by the worker that gets the message: the server's timer is too coarse

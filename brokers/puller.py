@@ -6,22 +6,21 @@ source is asked without waiting; its consumer on the server is made when it turn
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
-
-import nats.errors
-from nats.aio.msg import Msg
+from typing import TYPE_CHECKING, Any
 
 from .connection import Connection
-from .errors import BrokerUnavailable
+from .errors import ConnectionLost
 from .lanes import BELL_PAUSE, rung
 from .leases import Delivery
 from .looks import Looks
 from .names import Names
-from .session import Session, status
+from .protocol import Msg
+from .session import Session
 from .slots import Slots
 from .sources import Source, Sources
 from .streams import consumer_request
@@ -35,6 +34,8 @@ logger = logging.getLogger(__name__)
 PULL_EXPIRES, HEARTBEAT, SILENCE = 30.0, 0.5, 1.25
 #: Seconds after which a lane's consumer that nobody asks and that has nothing lent out is removed by the server.
 INACTIVE = 300.0
+#: Seconds in which what is on its way has to have come, once nothing is asked for any more.
+DRAIN_TIMEOUT = 1.0
 #: Seconds until a source is asked again that refused, and that could not be made.
 REFUSED_PAUSE, UNMADE_PAUSE = 0.25, 5.0
 
@@ -55,9 +56,9 @@ class Puller:
         self._connection: Connection | None = None
         self._session: Session | None = None
         self._task: concurrent.futures.Future[None] | None = None
-        self._wakeup = asyncio.Event()
-        #: A thread has woken the loop, which has not come round yet.
-        self._is_poked = False
+        self._inbox = ""
+        #: The loop is about to ask.
+        self._will_ask = False
         self._heard_at = 0.0
         self._has_looked = False
         self._looked_at = 0.0
@@ -72,25 +73,22 @@ class Puller:
             self._connection = connection
             self._task = connection.start_task(self._run(connection))
         else:
-            self._poke()
+            self.wake()
 
     def wake(self) -> None:
         """A place became free."""
-        if self._task is not None:
-            self._poke()
+        if self._connection is not None and not self._will_ask:
+            self._will_ask = True
+            self._connection.soon(self._ask)
 
     def hasten(self) -> None:
-        """The same, from within the event loop."""
-        self._wakeup.set()
-
-    def _poke(self) -> None:
-        if self._connection is not None and not self._is_poked:
-            self._is_poked = True
-            self._connection.from_outside(self._wakeup.set)
+        """The same, from within the event loop: ask when it has done what it is at."""
+        if self._connection is not None and not self._will_ask:
+            self._will_ask = True
+            self._connection.call_later(0, self._ask)
 
     async def stop(self) -> None:
         self._stopping.set()
-        self._wakeup.set()
         if self._task is not None:
             await self._stopped.wait()
         self._consumer.give_back_kept()
@@ -101,59 +99,51 @@ class Puller:
                 session = await self._next_session(connection)
                 if session is None:
                     return
-                try:
-                    await self._pull_from(session, connection)
-                except (nats.errors.Error, OSError) as error:
-                    logger.debug("pulling %s: %s", self._consumer.queue_name, error)
-                    session.lose()
+                await self._pull_from(session, connection)
         finally:
             self._stopped.set()
 
     async def _next_session(self, connection: Connection) -> Session | None:
         """A connection, or None when the consumer is closed before there is one."""
-        waits = {asyncio.ensure_future(connection.session()), asyncio.ensure_future(self._stopping.wait())}
+        coming = asyncio.ensure_future(connection.session())
+        await self._first_of(coming, asyncio.ensure_future(self._stopping.wait()))
+        return coming.result() if coming.done() and not coming.cancelled() else None
+
+    async def _end_of(self, session: Session) -> None:
+        """Return when the connection is lost, or the consumer closed."""
+        await self._first_of(asyncio.ensure_future(session.lost.wait()), asyncio.ensure_future(self._stopping.wait()))
+
+    async def _first_of(self, *waits: "asyncio.Future[Any]") -> None:
         try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            results = [task.result() for task in done]
-            return next((result for result in results if isinstance(result, Session)), None)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in waits:
-                task.cancel()
+            for wait in waits:
+                wait.cancel()
 
     async def _pull_from(self, session: Session, connection: Connection) -> None:
-        inbox = session.client.new_inbox()
-        pulls = await session.client.subscribe(f"{inbox}.*", cb=self._came, pending_msgs_limit=0, pending_bytes_limit=0)
-        bells = await session.client.subscribe(self._bell, cb=self._rang, pending_msgs_limit=0, pending_bytes_limit=0)
+        self._inbox = session.new_inbox()
+        pulls = session.subscribe(f"{self._inbox}.*", self._came)
+        bells = session.subscribe(self._bell, self._rang)
         self._slots.lease = self._consumer.lease
-        await self._slots.begin(session)
+        self._slots.begin(session)
         self._sources.forget_all()
         self._session, self._heard_at, self._has_looked = session, time.monotonic(), False
-        helpers = [
-            connection.spawn(work) for work in (self._wake_when_lost(session), self._tick(connection), self._look())
-        ]
+        helpers = [connection.spawn(self._tick(connection)), connection.spawn(self._look())]
         try:
-            while not (session.lost.is_set() or self._stopping.is_set()):
-                self._wakeup.clear()
-                self._is_poked = False
-                if self._is_bound.is_set() and self._has_looked:
-                    await self._ask(session, inbox)
-                await self._wakeup.wait()
+            await self._end_of(session)
         finally:
+            self._session = None
             for helper in helpers:
                 helper.cancel()
-        if not session.lost.is_set():
-            await bells.unsubscribe()
-            await pulls.drain()  # type: ignore[no-untyped-call]  # what is on its way still arrives, and is given back
-
-    async def _wake_when_lost(self, session: Session) -> None:
-        await session.lost.wait()
-        self._wakeup.set()
+        session.unsubscribe(bells)
+        with contextlib.suppress(ConnectionLost, TimeoutError):
+            await session.drain(pulls, timeout=DRAIN_TIMEOUT)  # what is on its way still arrives, and is given back
 
     async def _tick(self, connection: Connection) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT)
             self._check_silence(connection)
-            self._wakeup.set()
+            self.hasten()
 
     async def _look(self) -> None:
         """Find now and then what no bell told of: schedules that fired, and what was there before."""
@@ -162,9 +152,9 @@ class Puller:
                 self._sources.found(places, asked_at=self._looks.asked_at)
             self._has_looked = True
             self._consumer.sources_changed()
-            self._wakeup.set()
+            self.hasten()
 
-    async def _rang(self, message: Msg) -> None:
+    def _rang(self, message: Msg) -> None:
         place = rung(message.data)
         if place is None:
             self._looks.hasten()
@@ -175,10 +165,14 @@ class Puller:
 
     def _tell(self, place: tuple[str, int]) -> None:
         self._sources.tell(place, time.monotonic())
-        self._wakeup.set()
+        self.hasten()
 
-    async def _ask(self, session: Session, inbox: str) -> None:
+    def _ask(self) -> None:
         """Ask for as many as there is room for; not for single places while there is work in hand."""
+        self._will_ask = False
+        session = self._session
+        if session is None or not (self._is_bound.is_set() and self._has_looked):
+            return
         now = time.monotonic()
         for source, batch in self._consumer.plan(now):
             request: dict[str, object] = {"batch": batch}
@@ -192,14 +186,14 @@ class Puller:
                 request["no_wait"] = True
             self._sources.asked_for(source, batch, now)
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{source.consumer}"
-            await session.client.publish(subject, json.dumps(request).encode(), reply=f"{inbox}.{source.number}")
+            session.publish(subject, json.dumps(request).encode(), reply=f"{self._inbox}.{source.number}")
 
-    async def _came(self, message: Msg) -> None:
+    def _came(self, message: Msg) -> None:
         self._heard_at = time.monotonic()
         if message.reply.startswith("$JS.ACK."):
             self._take(message)
             return
-        state = status(message)
+        state = message.status
         source = self._sources.of_number(message.subject.rpartition(".")[2])
         if state == "100" or source is None:
             return
@@ -214,7 +208,7 @@ class Puller:
             source.asked = max(0, source.asked - int(left)) if left else 0
             self._sources.emptied(source)
         self._consumer.sources_changed()
-        self._wakeup.set()
+        self.hasten()
 
     def _take(self, message: Msg) -> None:
         consumer, name = self._consumer, _consumer_of(message.reply)
@@ -227,7 +221,7 @@ class Puller:
                 if delivery.pending == 0:
                     self._sources.emptied(source)
                 if source.asked == 0:
-                    self._wakeup.set()
+                    self.hasten()
         consumer.take(delivery)
 
     def _is_missing(self, source: Source) -> None:
@@ -238,16 +232,17 @@ class Puller:
         elif self._connection is not None:
             source.is_being_made = True
             self._connection.spawn(self._make(source, self._connection))
-            self._wakeup.set()
+            self.hasten()
 
     async def _make(self, source: Source, connection: Connection) -> None:
         subject, body = consumer_request(
             self._stream, source.consumer, source.filter_subject, ack_wait=self._consumer.lease, inactive=INACTIVE
         )
-        answer = connection.send(f"$JS.API.{subject}", json.dumps(body).encode())
         try:
-            content = json.loads((await asyncio.wait_for(asyncio.wrap_future(answer), UNMADE_PAUSE)).data or b"{}")
-        except (TimeoutError, BrokerUnavailable, nats.errors.Error, OSError) as error:
+            session = await connection.session()
+            answer = await session.ask(f"$JS.API.{subject}", json.dumps(body).encode(), timeout=UNMADE_PAUSE)
+            content = json.loads(answer.data or b"{}")
+        except (TimeoutError, ConnectionLost) as error:
             content = {"error": {"description": f"no answer ({type(error).__name__}), as where a permission lacks"}}
         now = time.monotonic()
         if "error" in content:
@@ -256,7 +251,7 @@ class Puller:
         else:
             self._sources.made(source, now)
         self._consumer.sources_changed()
-        self._wakeup.set()
+        self.hasten()
 
     def _complain(self, reason: str) -> None:
         if not self._has_complained and not self._stopping.is_set():

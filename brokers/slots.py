@@ -15,14 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import nats.errors
-from nats.aio.msg import Msg
-
 from .connection import Connection
 from .errors import BrokerUnavailable
 from .leases import ACK, Delivery, Leases, give_back
 from .names import Names
-from .session import Session, status
+from .protocol import Msg
+from .session import Session
 from .streams import consumer_request
 
 logger = logging.getLogger(__name__)
@@ -144,10 +142,10 @@ class Slots:
         self.best.clear()
         return [delivery for lane in lanes for level in lane.parked.values() for delivery in level]
 
-    async def begin(self, session: Session) -> None:
+    def begin(self, session: Session) -> None:
         """Ask on this connection from now on."""
-        self._inbox = session.client.new_inbox()
-        await session.client.subscribe(f"{self._inbox}.*", cb=self._came, pending_msgs_limit=0, pending_bytes_limit=0)
+        self._inbox = session.new_inbox()
+        session.subscribe(f"{self._inbox}.*", self._came)
         self._session = session
         for lane in list(self._lanes.values()):
             lane.asked = 0
@@ -174,18 +172,15 @@ class Slots:
             return
         lane.asked += wanted
         lane.asked_at = time.monotonic()
-        self._connection.spawn(self._request(self._session, lane, wanted))
+        self._request(self._session, lane, wanted)
 
-    async def _request(self, session: Session, lane: _Lane, batch: int) -> None:
+    def _request(self, session: Session, lane: _Lane, batch: int) -> None:
         consumer = self._names.slot_consumer(self._queue, lane.name)
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._names.slot_stream}.{consumer}"
         body = json.dumps({"batch": batch, "expires": int(EXPIRES * 1e9)}).encode()
-        try:
-            await session.client.publish(subject, body, reply=f"{self._inbox}.{lane.number}")
-        except (nats.errors.Error, OSError) as error:
-            logger.debug("asking for a slot of lane %r: %s", lane.name, error)
+        session.publish(subject, body, reply=f"{self._inbox}.{lane.number}")
 
-    async def _came(self, message: Msg) -> None:
+    def _came(self, message: Msg) -> None:
         if message.reply.startswith("$JS.ACK."):
             self._take(Delivery.of(message, queue=self._queue, lease=self.lease))
             return
@@ -193,7 +188,7 @@ class Slots:
         if lane is None:
             return
         lane.asked = 0
-        if status(message) == "503":
+        if message.status == "503":
             self._made = {known for known in self._made if known[0] != lane.name}
         self._ask(lane)
 
@@ -229,7 +224,7 @@ class Slots:
         """Make a lane's slots, and what lends them."""
         try:
             await asyncio.wait_for(self._make_all(lane, limit), MAKE_TIMEOUT)
-        except (TimeoutError, BrokerUnavailable, nats.errors.Error, OSError, ValueError) as error:
+        except (TimeoutError, BrokerUnavailable, ValueError) as error:
             logger.warning(
                 "the slots of lane %r of queue %s cannot be made, its messages come again in %.0f s: %s: %s",
                 lane.name, self._queue, COME_AGAIN, type(error).__name__, error,
@@ -250,7 +245,7 @@ class Slots:
     async def _make_all(self, lane: _Lane, limit: int) -> None:
         for number in range(limit):
             answer = await self._answer(self._names.slot(self._queue, lane.name, number))
-            if status(answer) == "503":
+            if answer.status == "503":
                 config = dict(self._stream_config())
                 _check(await self._answer(f"$JS.API.STREAM.CREATE.{config['name']}", config))
                 answer = await self._answer(self._names.slot(self._queue, lane.name, number))
@@ -266,7 +261,8 @@ class Slots:
 
     async def _answer(self, subject: str, body: Mapping[str, Any] | None = None) -> Msg:
         payload = b"" if body is None else json.dumps(body).encode()
-        return await asyncio.wrap_future(self._connection.send(subject, payload))
+        session = await self._connection.session()
+        return await session.ask(subject, payload, timeout=MAKE_TIMEOUT)
 
 
 def _check(answer: Msg) -> None:

@@ -30,7 +30,7 @@ class NatsSocket:
 
     def __init__(self, raw: socket.socket) -> None:
         self._raw = raw
-        self._tls: _Tls | None = None
+        self._tls: Tls | None = None
 
     @classmethod
     def connect(cls, host: str, port: int, *, deadline: float) -> Self:
@@ -54,7 +54,7 @@ class NatsSocket:
         return info
 
     def encrypt(self, context: ssl.SSLContext, host: str, *, deadline: float) -> None:
-        self._tls = _Tls(context, host)
+        self._tls = Tls(context, host)
         self._tls.handshake(self._raw, deadline)
 
     def use_ticks(self) -> None:
@@ -80,6 +80,11 @@ class NatsSocket:
             raise NothingYet from None
         return data
 
+    def hand_over(self) -> "tuple[socket.socket, Tls | None]":
+        """The socket, which does not block from now on, and its encryption, for an event loop to use."""
+        self._raw.setblocking(False)
+        return self._raw, self._tls
+
     def shut(self) -> None:
         """Wake whoever reads, and tell the server. The descriptor stays until ``close``: nobody else may get its number."""
         try:
@@ -91,7 +96,9 @@ class NatsSocket:
         self._raw.close()
 
 
-class _Tls:
+class Tls:
+    """One connection's encryption, in memory."""
+
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
@@ -113,11 +120,13 @@ class _Tls:
                 return
 
     def encrypt(self, data: bytes) -> bytes:
+        """What is to be sent for ``data``."""
         with self._lock:
             self._object.write(data)
             return self._outgoing.read()
 
     def decrypt(self, data: bytes) -> bytes:
+        """What is complete of what was received. Raises OSError when the other side ended or broke it."""
         parts = []
         with self._lock:
             self._incoming.write(data)

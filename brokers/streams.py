@@ -21,10 +21,9 @@ from .api import (
     STREAM_NOT_FOUND,
     Api,
 )
-from .errors import RequestRefused, UnsafeSetting
+from .errors import NoAnswer, NoResponders, RequestRefused, UnsafeSetting
 from .names import Names
 from .options import OLDEST_SERVER, too_old
-from .session import NoAnswer, NoResponders
 from .wire import Wire
 
 logger = logging.getLogger(__name__)

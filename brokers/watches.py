@@ -12,12 +12,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import nats.errors
-from nats.aio.msg import Msg
-
 from .connection import Connection
 from .errors import BrokerUnavailable
-from .session import Request, Session, status
+from .protocol import Msg
+from .session import Session
 
 #: Seconds between further looks: core NATS tells at most once, and a waiter must not sleep on a lost word for ever.
 LOOK_AGAIN = 5.0
@@ -94,15 +92,15 @@ class Watches:
             session = await self.connection.session()
             try:
                 await self._follow_in(session, token, watch)
-            except (BrokerUnavailable, nats.errors.Error, OSError, TimeoutError):
+            except (BrokerUnavailable, TimeoutError):
                 await asyncio.sleep(LOOK_AT_REPLICAS)  # the connection is gone, or its server busy
 
     async def _follow_in(self, session: Session, token: str, watch: _Watch) -> None:
-        async def stored(message: Msg) -> None:
+        def stored(message: Msg) -> None:
             if (value := _value(message)) is not None:
                 watch.tell(value)
 
-        subscription = await session.client.subscribe(f"{self._told}.{token}", cb=stored)
+        subscription = session.subscribe(f"{self._told}.{token}", stored)
         lost = asyncio.ensure_future(session.lost.wait())
         found = asyncio.ensure_future(watch.found.wait())
         pause = LOOK_AGAIN if self._replicas == 1 else LOOK_AT_REPLICAS
@@ -117,17 +115,13 @@ class Watches:
         finally:
             lost.cancel()
             found.cancel()
-            if not session.lost.is_set():
-                with contextlib.suppress(nats.errors.Error):
-                    await subscription.unsubscribe()
+            session.unsubscribe(subscription)
 
     async def _look(self, session: Session, token: str) -> Value | None:
         question = json.dumps({"last_by_subj": f"{self._source}.{token}"}).encode()
-        answer: concurrent.futures.Future[Msg] = concurrent.futures.Future()
-        await session.send(Request(f"$JS.API.DIRECT.GET.{self._stream}", question, None, answer))
-        message = await asyncio.wait_for(asyncio.wrap_future(answer), LOOK_TIMEOUT)
+        message = await session.ask(f"$JS.API.DIRECT.GET.{self._stream}", question, timeout=LOOK_TIMEOUT)
         # Not found, or no bucket yet: whoever stores the first value makes it, and we are told.
-        return None if status(message) is not None else _value(message)
+        return None if message.status is not None else _value(message)
 
 
 def _value(message: Msg) -> Value | None:

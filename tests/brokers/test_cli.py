@@ -71,7 +71,18 @@ def test_queues_are_found_without_anyone_declaring_them(broker: JetStreamBroker,
     assert (found["default"]["dead"], found["empty"]["ready"]) == (1, 0)
     code, out, _ = run("queues")
     assert code == 0
-    assert out.splitlines()[0].split() == ["queue", "ready", "delayed", "lent", "dead", "oldest", "s", "lag", "s", "state"]
+    assert out.splitlines()[0].split() == [
+        "queue",
+        "ready",
+        "delayed",
+        "lent",
+        "dead",
+        "oldest",
+        "s",
+        "lag",
+        "s",
+        "state",
+    ]
     assert len(out.splitlines()) == 6
 
 

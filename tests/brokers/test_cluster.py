@@ -19,7 +19,7 @@ import pytest
 
 from brokers import BrokerUnavailable, JetStreamBroker
 from tests.brokers.clusters import Cluster
-from tests.brokers.conftest import wait_until
+from tests.brokers.conftest import MakeWorker, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -134,6 +134,36 @@ def test_every_task_that_was_sent_runs_while_leaders_and_workers_are_killed(
         "%d tasks, %d runs too many, %d of them sent again after an error", TASKS, sum(again.values()), sent_again
     )
     assert sum(again.values()) - sent_again <= HELD * (len(WORKER_KILLS) + len(workers) * len(LEADER_KILLS))
+
+
+def test_a_unique_task_stays_one_and_ticks_go_on_when_the_leader_is_killed(
+    cluster: Cluster, broker: JetStreamBroker, start_worker: MakeWorker
+) -> None:
+    # Given a unique task that waits, and a recurring one
+    ran: list[str] = []
+    tick = dramatiq.actor(lambda: ran.append("tick"), actor_name="tick", queue_name="ticks", broker=broker)
+    alone = dramatiq.actor(ran.append, actor_name="alone", unique=True, broker=broker)
+    broker.ensure_streams(timeout=60)
+    first = alone.send("once")
+    broker.schedules.put("every-second", 1.0, tick.message())
+    # When the leader is killed, and it is sent again
+    kill_the_leader(cluster, broker)
+    second = wait_until(lambda: _sent(alone, "once"), timeout=60)
+    # Then it is the one that waited before, and runs once
+    assert (second.message_id, second.options.get("already_queued")) == (first.message_id, True)
+    start_worker(broker, queues={"default"})
+    broker.join("default", timeout=60_000)
+    assert ran == ["once"]
+    # And ticks come, one a second
+    waiting = wait_until(lambda: broker.get_queue_message_counts("ticks")[0], timeout=30)
+    wait_until(lambda: broker.get_queue_message_counts("ticks")[0] >= waiting + 2, timeout=30)
+
+
+def _sent(actor: "dramatiq.Actor[..., Any]", text: str) -> "dramatiq.Message[Any] | None":
+    try:
+        return actor.send(text)
+    except BrokerUnavailable:
+        return None
 
 
 def test_whatever_is_kept_has_three_copies(cluster: Cluster, broker: JetStreamBroker) -> None:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import dramatiq
 import pytest
@@ -174,3 +175,30 @@ def test_a_wrong_password_is_named_as_the_reason_and_not_shown(server: Configure
         assert "wrong-horse" not in str(refused.value)
     finally:
         broker.close()
+
+
+def test_a_worker_that_could_not_see_a_pause_takes_nothing_and_says_why(
+    tmp_path: Path, namespace: str, start_worker: MakeWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a server that lets workers do everything but ask what a stream holds
+    settings = """authorization { users: [
+        { user: release, password: correct-horse }
+        { user: worker, password: correct-horse, permissions: { publish: { deny: "$JS.API.STREAM.INFO.>" } } }
+    ] }"""
+    with ConfiguredNats(tmp_path / "nats", settings) as nats:
+        release = JetStreamBroker(nats.url_of("release", PASSWORD), namespace=namespace)
+        release.declare_queue("default")
+        release.ensure_streams()
+        worker = JetStreamBroker(nats.url_of("worker", PASSWORD), namespace=namespace)
+        ran: list[int] = []
+        dramatiq.actor(ran.append, actor_name="act", broker=worker)
+        # When it works
+        release.enqueue(dramatiq.Message("default", "act", (1,), {}, {}))
+        start_worker(worker)
+        # Then the message waits, and the log names the permission
+        wait_until(lambda: "cannot consume queue default" in caplog.text, timeout=20)
+        assert "$JS.API.STREAM.INFO" in caplog.text
+        assert ran == []
+        assert release.get_queue_message_counts("default") == (1, 0, 0)
+        worker.close()
+        release.close()

@@ -1,4 +1,4 @@
-"""The wheel dramatiq-jetstream: what its page shows runs, and it needs Dramatiq and nats-py alone.
+"""The wheel dramatiq-jetstream: what its page shows runs, and it needs Dramatiq alone.
 
 ``scripts/conformance`` builds it and tries it in an environment of its own; here is what needs no building.
 """
@@ -47,10 +47,10 @@ def test_the_ten_line_example_runs(as_installed: dict[str, str], tmp_path: Path)
             worker.wait()
 
 
-def test_the_package_itself_needs_dramatiq_and_nats_alone() -> None:
-    assert {re.split(r"[<>=\[]", name)[0] for name in PROJECT["dependencies"]} == {"dramatiq", "nats-py"}
+def test_the_package_itself_needs_dramatiq_alone() -> None:
+    assert {re.split(r"[<>=\[]", name)[0] for name in PROJECT["dependencies"]} == {"dramatiq"}
     # Given an interpreter in which every optional library is missing
-    extras = ["sqlalchemy", "prometheus_client", "opentelemetry", "redis", "pika", "nkeys", "pytest", "uvloop"]
+    extras = ["sqlalchemy", "prometheus_client", "opentelemetry", "redis", "pika", "nkeys", "nats", "pytest", "uvloop"]
     program = f"import sys; sys.modules.update(dict.fromkeys({extras}))\nimport brokers, brokers.__main__"
     # When the package is imported, its command line too, then nothing is missed
     subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=ROOT, check=True)
@@ -61,9 +61,9 @@ def test_every_library_that_a_module_imports_is_declared() -> None:
         *PROJECT["dependencies"],
         *(each for extra in PROJECT["optional-dependencies"].values() for each in extra),
     ]
-    modules = {"nats-py": "nats", "prometheus-client": "prometheus_client", "opentelemetry-api": "opentelemetry"}
+    modules = {"prometheus-client": "prometheus_client", "opentelemetry-api": "opentelemetry"}
     names = [re.split(r"[<>=\[]", each)[0] for each in declared]
-    allowed = {*sys.stdlib_module_names, *(modules.get(name, name) for name in names), "nkeys"}
+    allowed = {*sys.stdlib_module_names, *(modules.get(name, name) for name in names)}
     for path in sorted((ROOT / "brokers").glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

@@ -1,7 +1,5 @@
 """The connection for requests: shared by threads, lost and made again, forked, refused, and never mixing up answers."""
 
-import contextlib
-import json
 import os
 import random
 import socket
@@ -20,15 +18,15 @@ import pytest
 from dramatiq.threading import raise_thread_exception
 
 from brokers import BrokerUnavailable, JetStreamBroker
-from brokers.errors import RequestRefused
+from brokers.errors import NoAnswer, NoResponders, RequestRefused
 from brokers.options import Options
 from brokers.outages import Outage
-from brokers.protocol import Answer, Control, Parser, encode_headers, encode_publish
+from brokers.protocol import Control, Msg, Parser, encode_headers, encode_publish
 from brokers.servers import Servers
-from brokers.session import NoAnswer, NoResponders
 from brokers.wire import Wire
 from scripts.services import EmbeddedNats
 from tests.brokers.conftest import MakeBroker, wait_until
+from tests.brokers.talking_server import TalkingServer, echo
 
 
 @pytest.fixture
@@ -50,77 +48,20 @@ def soon(seconds: float = 5.0) -> float:
     return time.monotonic() + seconds
 
 
-class TalkingServer:
-    """Greets like NATS, answers pings, and each request with whatever the test wants: bytes for a subject and reply."""
-
-    def __init__(self, answer: Callable[[str, str], bytes], **info: object) -> None:
-        self._info = {"version": "2.15.0", "max_payload": 1048576, "headers": True, **info}
-        self._answer = answer
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.connections = 0
-        self.requests: list[str] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # a test may have closed it already
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines:
-            connection.sendall(b"INFO " + json.dumps(self._info).encode() + b"\r\n")
-            try:
-                for line in lines:
-                    words = line.decode().split()
-                    if words[0] == "PING":
-                        connection.sendall(b"PONG\r\n")
-                    elif words[0] in {"PUB", "HPUB"}:
-                        lines.read(int(words[-1]) + 2)
-                        self.requests.append(words[1])
-                        connection.sendall(self._answer(words[1], words[2]))
-            except OSError:
-                return
-
-
-@pytest.fixture
-def talking() -> Iterator[Callable[..., TalkingServer]]:
-    servers: list[TalkingServer] = []
-
-    def start(answer: Callable[[str, str], bytes], **info: object) -> TalkingServer:
-        servers.append(TalkingServer(answer, **info))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
-
-
-def echo(subject: str, reply: str) -> bytes:
-    return f"MSG {reply} 1 {len(subject)}\r\n{subject}\r\n".encode()
-
-
 def test_frames_are_the_same_however_the_bytes_arrive() -> None:
     status = b"NATS/1.0 404 Message Not Found\r\n\r\n"
     headers = encode_headers({"Nats-Sequence": "7", "Name": "caf\u00e9"})
     stream = b"PING\r\nMSG in.1 1 5\r\na\r\nbc\r\n-ERR 'Stale Connection'\r\n"
-    stream += b"HMSG in.2 1 %d %d\r\n%sxyz\r\n" % (len(headers), len(headers) + 3, headers)
+    stream += b"MSG in.4 2 $JS.ACK.1 3\r\nabc\r\n"
+    stream += b"HMSG in.2 7 $JS.ACK.2 %d %d\r\n%sxyz\r\n" % (len(headers), len(headers) + 3, headers)
     stream += b"HMSG in.3 1 %d %d\r\n%s\r\n" % (len(status), len(status), status)
     expected = [
         Control("PING", ""),
-        Answer("in.1", b"a\r\nbc", None),
+        Msg("in.1", b"a\r\nbc", None, b"1"),
         Control("-ERR", "'Stale Connection'"),
-        Answer("in.2", b"xyz", {"Nats-Sequence": "7", "Name": "caf\u00e9"}),
-        Answer("in.3", b"", {"Status": "404", "Description": "Message Not Found"}),
+        Msg("in.4", b"abc", None, b"2", "$JS.ACK.1"),
+        Msg("in.2", b"xyz", {"Nats-Sequence": "7", "Name": "caf\u00e9"}, b"7", "$JS.ACK.2"),
+        Msg("in.3", b"", {"Status": "404", "Description": "Message Not Found"}, b"1"),
     ]
     assert Parser().feed(stream) == expected
     for _ in range(50):

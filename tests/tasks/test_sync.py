@@ -11,6 +11,8 @@ import pytest
 from pydantic import SecretStr
 from sqlmodel import col, select
 
+import settings
+from brokers import JetStreamBroker
 from models import sync_runs, tenants
 from models.columns import now
 from models.database import transaction
@@ -322,6 +324,10 @@ def test_workers_killed_in_the_middle_of_a_sync_change_nothing(open_shop):
     from tasks import broker, sync  # noqa: PLC0415
 
     broker.ensure_streams()
+    # What a killed worker held comes again soon
+    hasty = JetStreamBroker(settings.load().nats_servers, namespace=settings.load().nats_namespace, ack_wait=3.0)
+    hasty._streams.ensure(broker.queues, timeout=10)
+    hasty.close()
     shop = open_shop(orders=1500, customers=200)
     shop.configure(faults={"slow": {"every": 3, "seconds": 0.2}})
     run_id = sync.begin(shop.tenant_id)
@@ -345,6 +351,7 @@ def test_workers_killed_in_the_middle_of_a_sync_change_nothing(open_shop):
     finally:
         process.terminate()
         process.wait(30)
+        broker.ensure_streams()
     # Then nothing is missing and nothing is doubled
     assert shop.run(run_id).status == RunStatus.COMPLETED
     assert shop.figures() == shop.expected()
