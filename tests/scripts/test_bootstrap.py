@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +96,53 @@ def test_an_environment_that_was_moved_is_made_anew(environment, root):
     there = _Recorded(moved)
     there.ensure(["local"])
     assert there.created == 1
+
+
+class _Called(Environment):
+    """An environment that calls nothing, and remembers what it would have called."""
+
+    def __init__(self, root, *, refuses=lambda command: False):
+        super().__init__(root)
+        self.called: list[list[str]] = []
+        self._refuses = refuses
+
+    def _call(self, command: Sequence[str], *, quiet: bool = False) -> bool:
+        self.called.append(list(command))
+        return not self._refuses(command)
+
+
+@pytest.fixture
+def without_uv(monkeypatch):
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda _: None)
+    told = SimpleNamespace(stdout="global.cert='/etc/ssl'\nglobal.extra-index-url='https://more.example'\n")
+    monkeypatch.setattr(bootstrap.subprocess, "run", lambda *_, **__: told)
+    return told
+
+
+def test_where_there_is_no_uv_pip_brings_it_and_it_installs_the_rest(root, without_uv):
+    environment = _Called(root)
+    environment.install(["redis"])
+    *_, bring, install = environment.called
+    assert bring[1:3] + bring[-1:] == ["-m", "pip", "uv"]
+    assert install[0] == str(environment.python.parent / "uv")
+    assert install[-4:] == ["redis", "--compile-bytecode", "--python", str(environment.python)]
+
+
+def test_where_pip_was_told_of_an_index_pip_installs(root, without_uv):
+    without_uv.stdout += "global.index-url='https://packages.example/simple'\n"
+    environment = _Called(root)
+    environment.install(["redis"])
+    assert not any("uv" in command for command in environment.called)
+    assert environment.called[-1][1:3] + environment.called[-1][-1:] == ["-m", "pip", "redis"]
+
+
+@pytest.mark.parametrize("is_brought", [True, False])
+def test_what_uv_cannot_do_pip_does(root, without_uv, is_brought):
+    environment = _Called(
+        root, refuses=lambda command: command[-1] == "uv" if not is_brought else command[0].endswith("/uv")
+    )
+    environment.install(["redis"])
+    assert environment.called[-1][1:3] + environment.called[-1][-1:] == ["-m", "pip", "redis"]
 
 
 def test_a_python_without_ensurepip_is_told_what_to_install(root, monkeypatch):
