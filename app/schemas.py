@@ -155,8 +155,7 @@ class TenantCreated(Answer):
     id: UUID
     shop_domain: str
     api_token: str = Field(description="Shown this once; only its hash is kept.")
-    sync_id: UUID | None
-    detail: str | None = Field(default=None, description="Why there is no sync although one was asked for.")
+    sync_id: UUID | None = Field(description="Null when no sync was wanted.")
 
 
 class ApiToken(Answer):

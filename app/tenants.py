@@ -10,7 +10,6 @@ import tasks.sync
 from app import auth, schemas
 from app.directory import directory
 from app.problems import Refusal, documented
-from brokers.errors import BrokerUnavailable
 from models import tenant_changes, tenant_summaries, tenants
 from models.database import OUTAGES, transaction
 from models.sync_runs import RunInProgress
@@ -19,10 +18,8 @@ from models.tenants import Tenant, TenantInactive, TenantStatus
 
 logger = logging.getLogger(__name__)
 
-#: What keeps a sync from being begun, and passes.
-NOT_NOW: tuple[type[Exception], ...] = (BrokerUnavailable, *OUTAGES)
 #: What keeps the sync of a shop that came back from being begun.
-NO_CATCHING_UP: tuple[type[Exception], ...] = (*NOT_NOW, RunInProgress, TenantInactive)
+NO_CATCHING_UP: tuple[type[Exception], ...] = (*OUTAGES, RunInProgress, TenantInactive)
 
 blueprint = APIBlueprint(
     "tenants",
@@ -38,8 +35,8 @@ blueprint.before_request(auth.require_administrator)
 def create(body: schemas.NewTenant) -> tuple[schemas.TenantCreated, int, dict[str, str]]:
     """Onboard a shop.
 
-    The tenant exists from the answer on, also when its sync could not be begun because the broker was away: `syncId` is
-    null then, `detail` says so, and `POST /api/sync` begins it later. Shopify is not asked during the request.
+    The tenant and its first sync exist from the answer on. Shopify is not asked during the request, nor is NATS: while
+    that is away the sync waits for it.
     """
     with transaction() as session:
         tenant, token = tenants.create(
@@ -50,19 +47,10 @@ def create(body: schemas.NewTenant) -> tuple[schemas.TenantCreated, int, dict[st
             client_secret=body.client_secret,
             webhook_secret=body.webhook_secret,
         )
+        sync_id = tasks.sync.begin_first(session, tenant) if body.sync else None
     directory.remember(tenant)
-    sync_id, detail = _begin_sync(tenant.id) if body.sync else (None, None)
-    answer = schemas.TenantCreated(
-        id=tenant.id, shop_domain=tenant.shop_domain, api_token=token, sync_id=sync_id, detail=detail
-    )
+    answer = schemas.TenantCreated(id=tenant.id, shop_domain=tenant.shop_domain, api_token=token, sync_id=sync_id)
     return answer, 201, {"Location": f"/api/tenants/{tenant.id}"}
-
-
-def _begin_sync(tenant_id: UUID) -> tuple[UUID | None, str | None]:
-    try:
-        return tasks.sync.begin(tenant_id), None
-    except NOT_NOW:  # the tenant is there, and its token is told only now
-        return None, "no sync could be begun now: begin the sync later with POST /api/sync"
 
 
 @blueprint.get("", responses={200: schemas.TenantList, **documented(400)})

@@ -38,13 +38,14 @@ class Row(Protocol):
     def columns(self) -> Mapping[str, Any]: ...
     @property
     def children(self) -> Mapping[str, Sequence[Mapping[str, Any]]]: ...
+    @property
+    def triggered_at(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a version comes from: a webhook (``triggered_at``) or a read that began at ``read_at``."""
+    """Where versions come from: a read that began at ``read_at``, or webhooks, whose rows say when they were triggered."""
 
-    triggered_at: datetime | None = None
     read_at: datetime | None = None
     run_id: uuid.UUID | None = None
 
@@ -92,7 +93,6 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
             "tenant_id": write.tenant.id,
             "timezone": write.tenant.timezone,
             "at": write.at,
-            "triggered_at": origin.triggered_at,
             "read_at": origin.read_at,
             "run_id": origin.run_id,
             "rows": _json([_flat(row) for row in group]),
@@ -179,14 +179,15 @@ where {_IN_SCOPE} and run_id is distinct from :run_id and stored_at < :stored_be
 # The columns come from our own models, never from a payload.
 _UPSERT = """
 with incoming as (
-    select distinct on (shopify_id) * from json_to_recordset(cast(:rows as json)) as incoming ({types})
+    select distinct on (shopify_id) * from json_to_recordset(cast(:rows as json))
+        as incoming (triggered_at timestamptz, {types})
 ),
 before as (
     select {table}.* from {table} join incoming using (shopify_id) where {table}.tenant_id = :tenant_id
 ),
 written as (
     insert into {table} (tenant_id, triggered_at, read_at, run_id, stored_at, {columns})
-    select :tenant_id, cast(:triggered_at as timestamptz), cast(:read_at as timestamptz), cast(:run_id as uuid), :at,
+    select :tenant_id, incoming.triggered_at, cast(:read_at as timestamptz), cast(:run_id as uuid), :at,
            {values}
     from incoming
     on conflict (tenant_id, shopify_id) do update
@@ -315,7 +316,12 @@ def _by_columns(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
 
 
 def _flat(row: Row) -> dict[str, Any]:
-    flat = {"shopify_id": row.shopify_id, "updated_at": row.updated_at, **row.columns}
+    flat = {
+        "shopify_id": row.shopify_id,
+        "updated_at": row.updated_at,
+        "triggered_at": row.triggered_at,
+        **row.columns,
+    }
     if row.children:
         flat["children_digest"] = _digest(row.children)
     return flat

@@ -1,6 +1,9 @@
 """Webhook deliveries: that each was received, and what became of it."""
 
+import json
 import uuid
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -44,19 +47,25 @@ class WebhookDelivery(SQLModel, table=True):
     repeats: int = 0
 
 
-_COUNT_REPEAT = """
-update webhook_deliveries set repeats = repeats + 1
-where tenant_id = :tenant_id and webhook_id = :webhook_id and body_digest = :body_digest
+#: A delivery's identity within its tenant: Shopify's id of it, and the digest of its body.
+Key = tuple[str, str]
+
+_COUNT_REPEATS = """
+update webhook_deliveries as known set repeats = repeats + again.times
+from json_to_recordset(cast(:again as json)) as again (webhook_id text, body_digest text, times integer)
+where known.tenant_id = :tenant_id and known.webhook_id = again.webhook_id and known.body_digest = again.body_digest
+returning known.webhook_id, known.body_digest
 """
 
 
-def is_repeat(write: Write, *, webhook_id: str, body_digest: str) -> bool:
-    """Whether this very delivery was processed before; it is counted then."""
-    result = write.session.execute(
-        text(_COUNT_REPEAT),
-        {"tenant_id": write.tenant.id, "webhook_id": webhook_id, "body_digest": body_digest},
-    )
-    return bool(result.rowcount)  # type: ignore[attr-defined]
+def count_repeats(write: Write, keys: Iterable[Key]) -> set[Key]:
+    """Those of these deliveries that were processed before. Each is counted as often as it is among them."""
+    again = [
+        {"webhook_id": webhook_id, "body_digest": body_digest, "times": times}
+        for (webhook_id, body_digest), times in Counter(keys).items()
+    ]
+    found = write.session.execute(text(_COUNT_REPEATS), {"tenant_id": write.tenant.id, "again": json.dumps(again)})
+    return {(row.webhook_id, row.body_digest) for row in found}
 
 
 def prune(session: Session) -> int:

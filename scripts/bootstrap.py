@@ -66,9 +66,10 @@ class Environment:
 
     def _own_uv(self) -> str | None:
         """uv, installed into the environment by its pip; None where pip was told of an index, which uv would not know of."""
-        if not self._call([*self._pip, "--version"], quiet=True):
-            if not self._call([str(self.python), "-m", "ensurepip"]):
-                raise BootstrapError("this Python has no ensurepip to install pip with: apt install python3-venv")
+        if not self._call([*self._pip, "--version"], quiet=True) and not self._call(
+            [str(self.python), "-m", "ensurepip"]
+        ):
+            raise BootstrapError("this Python has no ensurepip to install pip with: apt install python3-venv")
         configured = subprocess.run(
             [*self._pip, "config", "list"], stdout=subprocess.PIPE, text=True, check=False
         ).stdout

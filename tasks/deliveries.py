@@ -1,10 +1,13 @@
 """A webhook delivery on its way: packed into a message by the web process, unpacked and written by a worker."""
 
 import base64
+import dataclasses
+import functools
 import hashlib
 import json
 import uuid
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -16,7 +19,7 @@ from models.columns import now
 from models.event_log import Level, record
 from models.tenants import Write
 from models.versions import Origin
-from models.webhook_deliveries import DeliveryStatus, WebhookDelivery
+from models.webhook_deliveries import DeliveryStatus, Key, WebhookDelivery
 from shopify import events
 from shopify.errors import PayloadRejected
 from shopify.resources import RESOURCES
@@ -71,6 +74,24 @@ class Delivery(BaseModel):
         return self.model_copy(update={"text": None, "compressed": None, "shopify_id": _id_of(body)})
 
     @property
+    def key(self) -> Key:
+        return self.webhook_id, self.body_digest
+
+    def record(self, write: Write, status: DeliveryStatus, *, repeats: int) -> WebhookDelivery:
+        """What is kept of it."""
+        return WebhookDelivery(
+            tenant_id=write.tenant.id,
+            webhook_id=self.webhook_id,
+            body_digest=self.body_digest,
+            topic=self.topic,
+            event_id=self.event_id,
+            triggered_at=self.triggered_at,
+            received_at=self.received_at,
+            status=status,
+            repeats=repeats,
+        )
+
+    @functools.cached_property
     def body(self) -> bytes | None:
         if self.compressed is not None:
             return zlib.decompress(base64.b64decode(self.compressed))
@@ -97,60 +118,107 @@ class Written:
     asks_shop: bool = False
 
 
-def write(tenant_id: uuid.UUID, delivery: Delivery) -> Written | None:
-    """Write what the delivery says and that it came, in one transaction. None: it had come before.
+def write(tenant_id: uuid.UUID, deliveries: Sequence[Delivery]) -> list[Written]:
+    """Write what the deliveries say, in their order, and that they came, in one transaction.
 
-    Raises TenantInactive.
+    What had come before is left out, unless it has to be asked about again. Raises TenantInactive.
     """
     with tenants.write(tenant_id) as transaction:
-        if webhook_deliveries.is_repeat(transaction, webhook_id=delivery.webhook_id, body_digest=delivery.body_digest):
-            # Nothing marks that the shop is to be asked, so a delivery that comes again after a crash asks again.
-            return Written(DeliveryStatus.RECORDED, "", asks_shop=True) if delivery.topic in ASKING else None
-        written = _apply(transaction, delivery)
-        transaction.session.add(
-            WebhookDelivery(
-                tenant_id=tenant_id,
-                webhook_id=delivery.webhook_id,
-                body_digest=delivery.body_digest,
-                topic=delivery.topic,
-                event_id=delivery.event_id,
-                triggered_at=delivery.triggered_at,
-                received_at=delivery.received_at,
-                status=written.status,
-            )
-        )
-        if written.status != DeliveryStatus.QUARANTINED:
-            record(transaction, Level.INFO, "webhook", f"{delivery.topic}: {written.told}")
-        return written
+        known = webhook_deliveries.count_repeats(transaction, (each.key for each in deliveries))
+        writing = _Writing(transaction)
+        for delivery in deliveries:
+            if delivery.key in known:
+                writing.note_repeat(delivery)
+            else:
+                writing.take(delivery)
+        return writing.finish()
 
 
-def _apply(write: Write, delivery: Delivery) -> Written:
-    origin = Origin(triggered_at=delivery.triggered_at)
+class _Writing:
+    """One transaction's deliveries on their way.
+
+    Versions of different resources do not concern each other: they gather, to be written in one statement. Everything else,
+    and a second version of the same resource, waits until those before it are written.
+    """
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._written: list[tuple[Delivery, Written]] = []
+        self._again: dict[Key, int] = {}
+        self._asks_again = False
+        self._gathered: dict[str, dict[int, tuple[Delivery, Row]]] = {}
+
+    def note_repeat(self, delivery: Delivery) -> None:
+        # Nothing marks that the shop is to be asked, so a delivery that comes again after a crash asks again.
+        self._asks_again = self._asks_again or delivery.topic in ASKING
+
+    def take(self, delivery: Delivery) -> None:
+        if delivery.key in self._again:
+            self._again[delivery.key] += 1
+            return
+        self._again[delivery.key] = 0
+        try:
+            event = _event(self._write, delivery)
+        except RowRejected as refusal:
+            quarantine_rejected(self._write, refusal, source=f"webhook {delivery.topic}", origin=Origin())
+            self._written.append((delivery, Written(DeliveryStatus.QUARANTINED, refusal.reason)))
+            return
+        if isinstance(event, events.Upsert):
+            self._gather(delivery, event)
+        else:
+            self._write_gathered()
+            self._written.append((delivery, _carry_out(self._write, event, delivery.triggered_at)))
+
+    def finish(self) -> list[Written]:
+        """Write what is left, and that each came. Returns what each came to."""
+        self._write_gathered()
+        for delivery, written in self._written:
+            self._write.session.add(delivery.record(self._write, written.status, repeats=self._again[delivery.key]))
+            if written.status != DeliveryStatus.QUARANTINED:
+                record(self._write, Level.INFO, "webhook", f"{delivery.topic}: {written.told}")
+        asked_again = [Written(DeliveryStatus.RECORDED, "", asks_shop=True)] if self._asks_again else []
+        return [written for _, written in self._written] + asked_again
+
+    def _gather(self, delivery: Delivery, event: events.Upsert) -> None:
+        row = dataclasses.replace(event.row, triggered_at=delivery.triggered_at)
+        if row.shopify_id in self._gathered.get(event.resource, {}):
+            self._write_gathered()
+        self._gathered.setdefault(event.resource, {})[row.shopify_id] = delivery, row
+
+    def _write_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        for resource, by_id in gathered.items():
+            stored = store(self._write, resource, [row for _, row in by_id.values()], Origin(), source="webhook")
+            for shopify_id, (delivery, row) in by_id.items():
+                status = DeliveryStatus.WRITTEN if shopify_id in stored.written else DeliveryStatus.SUPERSEDED
+                outcome = "written" if status == DeliveryStatus.WRITTEN else "known in a newer version"
+                fetches = tuple(each for each in stored.fetches if each.shopify_id == shopify_id)
+                told = f"{_one(resource)} {_name(row)} {outcome}{', will be fetched' if fetches else ''}"
+                self._written.append((delivery, Written(status, told, fetches)))
+
+
+def _event(write: Write, delivery: Delivery) -> events.Event:
+    """What a delivery tells. Raises RowRejected for what cannot be stored."""
     if delivery.body is None:
-        return _too_large(write, delivery, origin)
+        return _to_be_fetched(delivery)
     try:
-        event = event_of(delivery.topic, delivery.body, write.tenant.shop_domain)
-    except RowRejected as refusal:
-        quarantine_rejected(write, refusal, source=f"webhook {delivery.topic}", origin=origin)
-        return Written(DeliveryStatus.QUARANTINED, refusal.reason)
+        return event_of(delivery.topic, delivery.body, write.tenant.shop_domain)
     except PayloadRejected as refusal:
-        rejected = RowRejected(delivery.topic, None, refusal.reason, delivery.body.decode("utf-8", "replace"))
-        quarantine_rejected(write, rejected, source=f"webhook {delivery.topic}", origin=origin)
-        return Written(DeliveryStatus.QUARANTINED, refusal.reason)
-    return _carry_out(write, event, origin)
+        body = delivery.body.decode("utf-8", "replace")
+        raise RowRejected(delivery.topic, None, refusal.reason, body) from refusal
 
 
-def _carry_out(write: Write, event: events.Event, origin: Origin) -> Written:  # noqa: PLR0911  one for each event
-    assert origin.triggered_at is not None
+def _to_be_fetched(delivery: Delivery) -> events.Event:
+    for resource in RESOURCES.values():
+        if delivery.topic in resource.topics and delivery.shopify_id is not None:
+            return events.Fetch(resource.name, delivery.shopify_id, "its webhook was too large to travel")
+    raise RowRejected(delivery.topic, None, "the body is too large for NATS and tells of nothing to fetch", None)
+
+
+def _carry_out(write: Write, event: events.Event, triggered_at: datetime) -> Written:  # noqa: PLR0911  one for each event
     match event:
-        case events.Upsert(resource, row):
-            stored = store(write, resource, [row], origin, source="webhook")
-            status = DeliveryStatus.WRITTEN if stored.written else DeliveryStatus.SUPERSEDED
-            outcome = "written" if stored.written else "known in a newer version"
-            fetched = ", will be fetched" if stored.fetches else ""
-            return Written(status, f"{_one(resource)} {_name(row)} {outcome}{fetched}", stored.fetches)
         case events.Delete(resource, shopify_id):
-            fetches = bury(write, resource, shopify_id, triggered_at=origin.triggered_at)
+            fetches = bury(write, resource, shopify_id, triggered_at=triggered_at)
             return Written(DeliveryStatus.WRITTEN, f"{_one(resource)} {shopify_id} deleted", fetches)
         case events.Fetch(resource, shopify_id, reason):
             refetches.mark(write, resource, [shopify_id], reason)
@@ -183,16 +251,3 @@ def _one(resource: str) -> str:
 def _name(row: Row) -> object:
     """What the shop's owner calls it: an order's number, a product's title."""
     return row.columns.get("name") or row.columns.get("title") or row.shopify_id
-
-
-def _too_large(write: Write, delivery: Delivery, origin: Origin) -> Written:
-    for resource in RESOURCES.values():
-        if delivery.topic in resource.topics and delivery.shopify_id is not None:
-            refetches.mark(write, resource.name, [delivery.shopify_id], "its webhook was too large to travel")
-            fetch = Fetch(resource.name, delivery.shopify_id)
-            return Written(
-                DeliveryStatus.WRITTEN, f"{_one(resource.name)} {delivery.shopify_id} will be fetched", (fetch,)
-            )
-    refusal = RowRejected(delivery.topic, None, "the body is too large for NATS and tells of nothing to fetch", None)
-    quarantine_rejected(write, refusal, source=f"webhook {delivery.topic}", origin=origin)
-    return Written(DeliveryStatus.QUARANTINED, refusal.reason)

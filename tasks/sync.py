@@ -6,17 +6,18 @@ from datetime import date, timedelta
 from typing import Any
 
 import dramatiq
+from sqlmodel import Session
 
-from brokers.errors import BrokerUnavailable
 from models import sync_runs, tenants
 from models.columns import now
 from models.database import OUTAGES, transaction
 from models.event_log import Level, record
 from models.sync_runs import RunStatus, SyncRun
-from models.tenants import TenantInactive, TenantStatus
+from models.tenants import Tenant, TenantInactive, TenantStatus, Write
 from shopify.errors import AccessDenied, CountNotExact, QueryRefused, UnknownTimeZone
 from shopify.resources import RESOURCES
 from tasks import fetches, sync_steps
+from tasks.outbox import outbox
 from tasks.shops import CredentialsRefused, Postponed
 from tasks.sync_steps import Position
 
@@ -37,21 +38,31 @@ def begin(
     since: date | None = None,
     until: date | None = None,
 ) -> uuid.UUID:
-    """Start a sync and return its run's id. Without ``resources`` it is of all.
+    """Start a sync and return its run's id. Without ``resources`` it is of all. Needs no NATS: it goes on when that is there.
 
-    Raises RunInProgress, TenantInactive and, when nothing was started, BrokerUnavailable.
+    Raises RunInProgress and TenantInactive.
     """
     with tenants.write(tenant_id) as write:
-        run = sync_runs.start(
-            write.session, tenant_id, resources=tuple(resources or RESOURCES), since=since, until=until
-        )
-        record(write, Level.INFO, "sync", "sync started")
-    try:
-        prepare_run.send(str(run.id), run.epoch)
-    except BrokerUnavailable:
-        with transaction() as session:
-            session.delete(run)
-        raise
+        return _start(write, resources=resources, since=since, until=until)
+
+
+def begin_first(session: Session, tenant: Tenant) -> uuid.UUID:
+    """Start the first sync of a tenant that the same transaction makes, and return its run's id."""
+    return _start(Write(session=session, tenant=tenant, at=now()))
+
+
+def _start(
+    write: Write,
+    *,
+    resources: Sequence[str] | None = None,
+    since: date | None = None,
+    until: date | None = None,
+) -> uuid.UUID:
+    run = sync_runs.start(
+        write.session, write.tenant.id, resources=tuple(resources or RESOURCES), since=since, until=until
+    )
+    record(write, Level.INFO, "sync", "sync started")
+    outbox.send(write.session, prepare_run, str(run.id), run.epoch)
     return run.id
 
 

@@ -1,4 +1,4 @@
-"""Webhooks: one publish in the web process, one transaction in a worker."""
+"""Webhooks: one publish in the web process, one transaction for many of them in a worker."""
 
 import uuid
 from typing import Any
@@ -10,10 +10,13 @@ from models.database import OUTAGES
 from models.tenants import TenantInactive, TenantStatus
 from shopify.webhooks import WebhookHeaders
 from tasks import deliveries, fetches, standing
+from tasks.connection import broker
 from tasks.deliveries import Delivery
 
 #: Milliseconds between two looks at a paused shop: what it was sent waits, and is not lost.
 PAUSED_RETRY = 60_000
+#: Deliveries written in one transaction, and milliseconds that the first of them waits for others.
+BATCH_SIZE, BATCH_WAIT = 100, 20
 
 
 def accept(tenant_id: uuid.UUID, headers: WebhookHeaders, body: bytes) -> None:
@@ -23,26 +26,49 @@ def accept(tenant_id: uuid.UUID, headers: WebhookHeaders, body: bytes) -> None:
     """
     delivery = Delivery.of(headers, body)
     try:
-        process_webhook.send(str(tenant_id), _plain(delivery))
+        _send(tenant_id, delivery)
     except MessageTooLarge:
-        process_webhook.send(str(tenant_id), _plain(delivery.without_body(body)))
+        _send(tenant_id, delivery.without_body(body))
 
 
-def _plain(delivery: Delivery) -> dict[str, Any]:
-    return delivery.model_dump(mode="json", exclude_none=True)
+def _send(tenant_id: uuid.UUID, delivery: Delivery) -> None:
+    process_webhooks.send_with_options(args=(str(tenant_id), delivery.model_dump(mode="json", exclude_none=True)))
 
 
-@dramatiq.actor(queue_name="webhooks", infrastructure_errors=OUTAGES, max_retries=8)
-def process_webhook(tenant_id: str, delivery: dict[str, Any]) -> None:
-    """Write what a delivery says. Safe to run twice: a delivery that was recorded is only counted again."""
-    tenant = uuid.UUID(tenant_id)
-    try:
-        written = deliveries.write(tenant, Delivery.model_validate(delivery))
-    except TenantInactive as inactive:
-        if inactive.status == TenantStatus.PAUSED:
-            process_webhook.send_with_options(args=(tenant_id, delivery), delay=PAUSED_RETRY)
-        return
-    if written is not None:
-        fetches.enqueue(tenant, written.fetches)
-        if written.asks_shop:
+def by_tenant(message: dramatiq.Message[Any]) -> str:
+    """The lane of a message whose first argument is the tenant: a shop's burst delays no other shop's."""
+    return str(message.args[0])
+
+
+@dramatiq.actor(
+    queue_name="webhooks",
+    lane=by_tenant,
+    batch_size=BATCH_SIZE,
+    batch_wait=BATCH_WAIT,
+    infrastructure_errors=OUTAGES,
+    max_retries=8,
+)
+def process_webhooks(messages: list[dramatiq.Message[Any]]) -> None:
+    """Write what a shop's deliveries say, in one transaction. Takes (tenant id, delivery) each.
+
+    Safe to run twice: a delivery that was recorded is only counted again.
+    """
+    for tenant_id, of_tenant in _by_tenant(messages).items():  # a lane holds one; a replay may have come without
+        tenant = uuid.UUID(tenant_id)
+        try:
+            written = deliveries.write(tenant, [Delivery.model_validate(each.args[1]) for each in of_tenant])
+        except TenantInactive as inactive:
+            if inactive.status == TenantStatus.PAUSED:
+                again = [process_webhooks.message_with_options(args=each.args) for each in of_tenant]
+                broker.enqueue_many(again, delay=PAUSED_RETRY)
+            continue
+        fetches.enqueue(tenant, [fetch for each in written for fetch in each.fetches])
+        if any(each.asks_shop for each in written):
             standing.ask_shop.send(tenant_id)
+
+
+def _by_tenant(messages: list[dramatiq.Message[Any]]) -> dict[str, list[dramatiq.Message[Any]]]:
+    groups: dict[str, list[dramatiq.Message[Any]]] = {}
+    for message in messages:
+        groups.setdefault(str(message.args[0]), []).append(message)
+    return groups

@@ -6,9 +6,8 @@ from flask.cli import with_appcontext
 import settings
 import tasks.sync
 from app.cli.errors import Commands
-from models import sync_runs, tenants
+from models import tenants
 from models.database import transaction
-from models.tenants import TenantStatus
 from tasks import broker
 
 
@@ -35,14 +34,11 @@ def _onboard_first_tenant() -> None:
     if configured.shop_domain is None:
         return
     with transaction() as session:
-        tenant = tenants.of_domain(session, configured.shop_domain)
-        if tenant is None:
-            # Its API token is not shown: a release's output is kept as a log. "tenants rotate-token" gives one.
-            tenant, _ = tenants.create(
-                session, shop_domain=configured.shop_domain, access_token=configured.shopify_access_token
-            )
-        elif tenant.status != TenantStatus.ACTIVE or sync_runs.newest(session, tenant.id, limit=1):
+        if tenants.of_domain(session, configured.shop_domain) is not None:
             return
-        # A tenant without any sync is one whose first could not begin: the broker was away during a former release.
-    tasks.sync.begin(tenant.id)
+        # Its API token is not shown: a release's output is kept as a log. "tenants rotate-token" gives one.
+        tenant, _ = tenants.create(
+            session, shop_domain=configured.shop_domain, access_token=configured.shopify_access_token
+        )
+        tasks.sync.begin_first(session, tenant)
     click.echo(f"{configured.shop_domain} is a tenant now, and its history is being synced")

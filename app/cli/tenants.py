@@ -9,7 +9,6 @@ import tasks.offboarding
 import tasks.sync
 from app import schemas
 from app.cli.errors import Commands
-from brokers.errors import BrokerUnavailable
 from models import tenant_changes, tenant_summaries, tenants
 from models.database import transaction
 from models.tenants import Tenant, TenantStatus
@@ -77,17 +76,11 @@ def add(shop_domain: str, client_id: str | None, *, sync: bool) -> None:
             client_id=client_id,
             client_secret=secret if client_id else None,
         )
+        sync_id = tasks.sync.begin_first(session, tenant) if sync else None
     click.echo(f"{shop_domain} is tenant {tenant.id}")
     click.echo(f"API token, shown this once: {token}")
-    if sync:
-        _begin(tenant)
-
-
-def _begin(tenant: Tenant) -> None:
-    try:
-        click.echo(f"sync {tasks.sync.begin(tenant.id)}")
-    except BrokerUnavailable as error:
-        raise click.ClickException(f"the tenant is there, its sync could not begin: {error}") from None
+    if sync_id is not None:
+        click.echo(f"sync {sync_id}")
 
 
 @group.command()

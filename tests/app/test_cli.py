@@ -31,21 +31,8 @@ def domain(new_domain, monkeypatch):
     settings.load.cache_clear()
 
 
-def test_upgrade_begins_the_first_tenants_sync_when_a_former_release_could_not(run, domain, monkeypatch):
-    import tasks.sync  # noqa: PLC0415
-    from brokers.errors import BrokerUnavailable  # noqa: PLC0415
-
-    def away(*_):
-        raise BrokerUnavailable("NATS is away")
-
-    # Given a release that lost NATS once the tenant was there
-    with monkeypatch.context() as outage:
-        outage.setattr(tasks.sync.prepare_run, "send", away)
-        assert run("db", "upgrade").exit_code == 1
-    assert "never" in line_of(run, domain)
-    # When the next one has it
+def test_upgrade_begins_the_first_tenants_sync(run, domain):
     assert run("db", "upgrade").exit_code == 0
-    # Then the history is synced
     assert "synced: running" in line_of(run, domain)
 
 

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -49,7 +50,8 @@ def write_webhook(tenant) -> Callable[..., Outcome]:
 
     def write(*rows: Version, at: float = 0.0, table=TABLE) -> Outcome:
         with tenants.write(tenant.id) as write:
-            return upsert(write, table, rows, Origin(triggered_at=NEW_YEAR + timedelta(seconds=at)))
+            triggered_at = NEW_YEAR + timedelta(seconds=at)
+            return upsert(write, table, [replace(row, triggered_at=triggered_at) for row in rows], Origin())
 
     return write
 

@@ -16,3 +16,4 @@ class Version:
     updated_at: datetime | None
     columns: Mapping[str, Any]
     children: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    triggered_at: datetime | None = None

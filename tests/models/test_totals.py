@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -77,8 +78,8 @@ def test_totals_equal_the_sum_of_the_rows_after_anything(migrated, order, steps)
         with tenants.write(tenant.id) as write:
             if kind == "write":
                 at = NEW_YEAR + timedelta(seconds=second)
-                row = order(shopify_id, second=second, **columns)
-                versions.upsert(write, orders.TABLE, [row], versions.Origin(triggered_at=at))
+                row = replace(order(shopify_id, second=second, **columns), triggered_at=at)
+                versions.upsert(write, orders.TABLE, [row], versions.Origin())
             elif kind == "bury":
                 versions.bury(write, orders.TABLE, shopify_id, triggered_at=now())
             elif kind == "merge":

@@ -2,6 +2,7 @@
 
 import random
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -223,8 +224,8 @@ def test_any_order_and_any_duplication_end_in_the_same_row(migrated, order, seed
             if index == burial:
                 versions.bury(write, orders.TABLE, 1, triggered_at=now())
             at = row.updated_at + timedelta(seconds=0.5)
-            origin = versions.Origin(read_at=at) if is_read else versions.Origin(triggered_at=at)
-            versions.upsert(write, orders.TABLE, [row], origin)
+            told = row if is_read else replace(row, triggered_at=at)
+            versions.upsert(write, orders.TABLE, [told], versions.Origin(read_at=at if is_read else None))
     with transaction() as session:
         row = session.exec(select(Order).where(col(Order.tenant_id) == tenant.id)).one()
     assert (row.deleted_at is not None) == deleted

@@ -113,11 +113,14 @@ def _seconds_ago(seconds: float) -> str:
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live_server(
     migrated: EmbeddedService, nats: EmbeddedService, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The address of a running Shopstream: the web process and the worker of the Procfile."""
+    """The address of a running Shopstream: the web process and the worker of the Procfile.
+
+    Its scope is the module: the worker takes whatever other modules send, too.
+    """
     directory = tmp_path_factory.mktemp("page")
     port = free_port()
     # Nobody listens there: whatever the worker would ask Shopify for stays on this machine, and unanswered.
