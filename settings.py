@@ -140,6 +140,11 @@ class Settings(BaseSettings):
         return tuple(secret.get_secret_value() for secret in self.shopify_api_secret)
 
     @property
+    def webhook_uri(self) -> str | None:
+        """Where shops are to send webhooks; None when nothing says where we can be reached."""
+        return None if self.public_url is None else f"{self.public_url}/api/webhooks"
+
+    @property
     def nats_servers(self) -> list[str]:
         return [url.get_secret_value() for url in self.nats_url]
 

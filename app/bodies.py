@@ -85,5 +85,7 @@ def require_json() -> None:
         content = request.get_json()
     except RecursionError:
         raise Refusal(400, "the body's JSON is nested too deeply") from None
+    except BadRequest:
+        raise Refusal(400, "the body is not JSON, although it says so") from None
     if not isinstance(content, dict):
         raise Refusal(400, "the body must be a JSON object")

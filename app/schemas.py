@@ -171,6 +171,7 @@ class TenantSummary(Answer):
     timezone: str
     plan: str | None
     scopes: list[str]
+    missing_topics: list[str] = Field(description="Webhook topics that the shop refuses to send us.")
     has_access_token: bool
     has_client_credentials: bool
     has_webhook_secret: bool

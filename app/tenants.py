@@ -112,15 +112,14 @@ def _catch_up(tenant: Tenant) -> None:
 def offboard(path: schemas.TenantPath) -> tuple[schemas.TenantErasing, int]:
     """Offboard a shop: its tokens and secrets are gone with the answer, everything else soon after.
 
-    May be repeated, and has to be after a 503, until the shop is gone for good (404).
+    May be repeated until the shop is gone for good (404).
     """
     with transaction() as session:
         tenant = tenants.get(session, path.id, for_update=True)  # waits for whoever is writing for it
         if tenant is None:
             raise _no_such_tenant()
-        tenant_changes.revoke(tenant)
+        tasks.offboarding.begin(session, tenant)
     directory.forget(tenant.shop_domain)
-    tasks.offboarding.erase_tenant.send(str(path.id))
     return schemas.TenantErasing(id=path.id), 202
 
 

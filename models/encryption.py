@@ -30,15 +30,23 @@ class EncryptedText(TypeDecorator[SecretStr]):
     cache_ok = True
 
     def process_bind_param(self, value: SecretStr | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else _fernet().encrypt(value.get_secret_value().encode()).decode()
+        return None if value is None else encrypted(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> SecretStr | None:  # noqa: ARG002
-        if value is None:
-            return None
-        try:
-            return SecretStr(_fernet().decrypt(value.encode()).decode())
-        except InvalidToken:
-            raise UndecryptableSecret from None
+        return None if value is None else decrypted(value)
+
+
+def encrypted(secret: SecretStr) -> str:
+    """A secret under the first key, for where it has to rest."""
+    return _fernet().encrypt(secret.get_secret_value().encode()).decode()
+
+
+def decrypted(stored: str) -> SecretStr:
+    """Raises UndecryptableSecret."""
+    try:
+        return SecretStr(_fernet().decrypt(stored.encode()).decode())
+    except InvalidToken:
+        raise UndecryptableSecret from None
 
 
 def reencrypted(stored: str) -> str:

@@ -25,6 +25,7 @@ class TenantSummary:
     timezone: str
     plan: str | None
     scopes: Sequence[str]
+    missing_topics: Sequence[str]
     has_access_token: bool
     has_client_credentials: bool
     has_webhook_secret: bool
@@ -47,7 +48,7 @@ class TenantSummary:
 
 _SUMMARIES = """
 select tenants.id, shop_domain, tenants.status, unauthorized_since, unreachable_since,
-       name, currency, timezone, plan, scopes,
+       name, currency, timezone, plan, scopes, missing_topics,
        access_token is not null and client_id is null, client_id is not null, webhook_secret is not null,
        created_at, newest_webhook.received_at, coalesce(newest_run.finished_at, newest_run.started_at), newest_run.status,
        (select count(*) from quarantine where tenant_id = tenants.id and resolved_at is null)

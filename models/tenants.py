@@ -58,6 +58,11 @@ class Tenant(SQLModel, table=True):
     shop_updated_at: datetime | None = time_field()
     scopes: list[str] = Field(default_factory=list, sa_type=sqlalchemy.ARRAY(sqlalchemy.Text), nullable=False)
 
+    #: When the shop's webhook subscriptions were last compared with what we want.
+    webhooks_checked_at: datetime | None = time_field()
+    #: Topics that the shop refuses to send.
+    missing_topics: list[str] = Field(default_factory=list, sa_type=sqlalchemy.ARRAY(sqlalchemy.Text), nullable=False)
+
     #: Since when Shopify has refused the token; such a shop's fetches wait for new credentials.
     unauthorized_since: datetime | None = time_field()
     #: Since when the shop has not answered; its fetches are delayed meanwhile.

@@ -3,14 +3,14 @@
 Every answer is whole or an error: partial data, filters that were not applied and lists cut short never pass as success.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from shopify import shop, transport
+from shopify import shop, subscriptions, transport
 from shopify.answers import Answer, answer_of
 from shopify.cost import Cost
 from shopify.errors import CountNotExact, ShopUnavailable
@@ -158,6 +158,19 @@ class Client:
         except ValidationError as error:
             reason = reason_of(error)
         raise ShopUnavailable(f"the answer about the shop makes no sense: {reason}")
+
+    def subscriptions(self, uri: str) -> dict[str, str]:
+        """The ids of the webhook subscriptions to an address, by GraphQL's name of their topic."""
+        return subscriptions.held(self.execute(subscriptions.QUERY, {"uri": uri}).data)
+
+    def subscribe(self, topics: Sequence[str], uri: str) -> dict[str, str]:
+        """Subscribe to topics such as ``orders/create``. Returns, by topic, why the shop refused some."""
+        answer = self.execute(subscriptions.subscribe(topics), {"uri": uri})
+        return subscriptions.refusals(topics, answer.data)
+
+    def unsubscribe(self, ids: Sequence[str]) -> None:
+        """Delete subscriptions. What is gone already does no harm."""
+        self.execute(subscriptions.unsubscribe(len(ids)), {f"i{number}": each for number, each in enumerate(ids)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,6 @@ An actor is glue from a message to the floors below, and says what happens when 
 
 from tasks.connection import broker  # first: actors need their broker
 
-from tasks import fetches, offboarding, standing, sync, tending, webhooks  # isort: skip
+from tasks import fetches, offboarding, standing, subscriptions, sync, tending, webhooks  # isort: skip
 
-__all__ = ["broker", "fetches", "offboarding", "standing", "sync", "tending", "webhooks"]
+__all__ = ["broker", "fetches", "offboarding", "standing", "subscriptions", "sync", "tending", "webhooks"]

@@ -24,7 +24,7 @@ from shopify.resource import Resource
 from shopify.resources import RESOURCES
 from shopify.resources.orders import ALL_ORDERS
 from shopify.row import RowRejected
-from tasks import shops
+from tasks import shops, subscriptions
 from tasks.shops import RESERVE
 from tasks.store import Fetch, quarantine_rejected, store
 
@@ -66,10 +66,14 @@ class Work:
 
 
 def prepare(position: Position) -> list[tuple[str, int]]:
-    """Read the shop. Returns the chains to start: resource and step; none if the run has moved on."""
+    """Read the shop. Returns the chains to start: resource and step; none if the run has moved on.
+
+    Its webhooks come first: what happens while the history is read must not be missed.
+    """
     run, tenant = _load(position)
     if run is None or tenant is None:
         return []
+    subscriptions.ensure(tenant)
     info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST, reserve=RESERVE)
     with tenants.write(tenant.id) as write:
         current = sync_runs.get(write.session, run.id, for_update=True)

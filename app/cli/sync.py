@@ -1,11 +1,12 @@
 """``sync …``: a shop's syncs from the command line."""
 
-from datetime import datetime
-
 import click
 from flask.cli import with_appcontext
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 import tasks.sync
+from app import schemas
 from app.cli.errors import Commands
 from app.cli.tenants import found, shop_argument
 from models import event_log, sync_runs, tenants
@@ -20,26 +21,28 @@ def group() -> None:
     """Syncs of a shop's history."""
 
 
-_day = click.DateTime(["%Y-%m-%d"])
-
-
 @group.command()
 @shop_argument
 @click.option("--resource", "resources", multiple=True, type=click.Choice(list(RESOURCES)), help="May be repeated.")
-@click.option("--since", type=_day, help="First day of last change.")
-@click.option("--until", type=_day, help="Last day of last change.")
+@click.option("--since", help="First day of last change, such as 2026-03-31.")
+@click.option("--until", help="Last day of last change.")
 @with_appcontext
-def start(shop_domain: str, resources: tuple[str, ...], since: datetime | None, until: datetime | None) -> None:
+def start(shop_domain: str, resources: tuple[str, ...], since: str | None, until: str | None) -> None:
     """Begin a sync; of everything, unless an option says less."""
+    try:
+        # The body of POST /api/sync: what is possible there is possible here
+        chosen = schemas.NewSync.model_validate({"resources": resources or None, "since": since, "until": until})
+    except ValidationError as error:
+        raise click.UsageError("; ".join(_told(each) for each in error.errors())) from None
     with transaction() as session:
         tenant = found(session, shop_domain)
-    run_id = tasks.sync.begin(
-        tenant.id,
-        resources=sorted(set(resources)) or None,
-        since=since.date() if since else None,
-        until=until.date() if until else None,
-    )
+    run_id = tasks.sync.begin(tenant.id, resources=chosen.resources, since=chosen.since, until=chosen.until)
     click.echo(f"sync {run_id}")
+
+
+def _told(error: ErrorDetails) -> str:
+    where = "".join(f"--{part} " for part in error["loc"][:1])
+    return where + error["msg"].removeprefix("Value error, ")
 
 
 @group.command()

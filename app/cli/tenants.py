@@ -91,8 +91,7 @@ def remove(shop_domain: str) -> None:
     """Offboard a shop: tokens and secrets at once, the rest soon after."""
     with transaction() as session:
         tenant = found(session, shop_domain, for_update=True)
-        tenant_changes.revoke(tenant)
-    tasks.offboarding.erase_tenant.send(str(tenant.id))
+        tasks.offboarding.begin(session, tenant)
     click.echo(f"{shop_domain} is being erased")
 
 

@@ -67,6 +67,23 @@ def test_a_tenants_life_on_the_command_line(run, new_domain, client):
     assert client.get("/api/stats", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--since", "1969-12-31"), "--since"),
+        (("--until", "2201-01-01"), "--until"),
+        (("--since", "yesterday"), "--since must be a date such as 2026-03-31"),
+        (("--since", "2026-02-02", "--until", "2026-02-01"), "since must not be after until"),
+    ],
+)
+def test_days_that_cannot_be_are_refused_as_they_are_over_http(run, new_shop, options, said):
+    shop = new_shop()
+    refused = run("sync", "start", shop.domain, *options)
+    assert refused.exit_code == 2
+    assert said in refused.output
+    assert run("sync", "status", shop.domain).output == ""
+
+
 @pytest.mark.parametrize("command", [("tenants", "pause"), ("tenants", "remove", "--yes"), ("sync", "start")])
 def test_an_unknown_shop_is_one_line_and_exit_code_1(run, new_domain, command):
     result = run(*command, new_domain())

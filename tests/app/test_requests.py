@@ -38,6 +38,7 @@ def test_what_a_form_can_send_is_refused(admin, new_domain, content_type):
 def test_a_body_that_is_no_json_object_is_refused(admin, body):
     answer = admin("POST", "/api/tenants", data=body.encode("latin-1"), headers={"Content-Type": "application/json"})
     assert is_problem(answer, 400)
+    assert "JSON" in answer.json["detail"]
 
 
 def test_a_body_beyond_all_need_is_refused(admin):

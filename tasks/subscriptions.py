@@ -1,0 +1,115 @@
+"""A shop's webhook subscriptions: made before its history is read, looked after daily, removed when it leaves.
+
+Only where PUBLIC_URL says how shops reach us. What a shop refuses to send is told, and hinders nothing else.
+"""
+
+import uuid
+
+import dramatiq
+from sqlmodel import Session, col, select
+
+import settings
+from models import encryption, tenants
+from models.columns import now
+from models.database import OUTAGES, transaction
+from models.event_log import Level, record
+from models.tenants import Tenant, TenantInactive, TenantStatus
+from shopify.errors import AccessDenied, QueryRefused
+from shopify.subscriptions import MUTATION_COST, QUERY_COST, enum_of, wanted_topics
+from tasks import shops
+from tasks.connection import broker
+from tasks.outbox import outbox
+from tasks.shops import CredentialsRefused, Postponed
+
+#: Milliseconds over which the daily looks of all shops are spread.
+SPREAD = 3_600_000
+
+
+def ensure(tenant: Tenant) -> None:
+    """Subscribe to what is missing, and drop what we no longer want. Raises Postponed, CredentialsRefused, TenantInactive."""
+    uri = settings.load().webhook_uri
+    if uri is None:
+        return
+    try:
+        held = shops.ask(tenant, lambda client: client.subscriptions(uri), cost=QUERY_COST)
+        missing = [topic for topic in wanted_topics() if enum_of(topic) not in held]
+        refused = _subscribe(tenant, missing, uri)
+        _unsubscribe(tenant, [held[name] for name in held.keys() - {enum_of(topic) for topic in wanted_topics()}])
+    except (AccessDenied, QueryRefused) as error:
+        missing, refused = [], dict.fromkeys(wanted_topics(), str(error))
+    _note(tenant, added=[topic for topic in missing if topic not in refused], refused=refused)
+
+
+def _subscribe(tenant: Tenant, topics: list[str], uri: str) -> dict[str, str]:
+    if not topics:
+        return {}
+    return shops.ask(tenant, lambda client: client.subscribe(topics, uri), cost=MUTATION_COST * len(topics))
+
+
+def _unsubscribe(tenant: Tenant, ids: list[str]) -> None:
+    if ids:
+        shops.ask(tenant, lambda client: client.unsubscribe(ids), cost=MUTATION_COST * len(ids))
+
+
+def _note(tenant: Tenant, *, added: list[str], refused: dict[str, str]) -> None:
+    with tenants.write(tenant.id) as write:
+        is_first = write.tenant.webhooks_checked_at is None
+        back = [topic for topic in added if not is_first and topic not in write.tenant.missing_topics]
+        if back:
+            record(write, Level.WARNING, "webhook", f"Shopify had dropped webhooks, which are back: {', '.join(back)}")
+        elif added:
+            record(write, Level.INFO, "webhook", f"{len(added)} webhook topics registered")
+        if sorted(refused) != write.tenant.missing_topics:
+            for topic, reason in sorted(refused.items()):
+                record(write, Level.ERROR, "webhook", f"the shop refuses to send {topic}: {reason}")
+        write.tenant.missing_topics = sorted(refused)
+        write.tenant.webhooks_checked_at = now()
+
+
+@dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8)
+def check(tenant_id: str) -> None:
+    """Look after one shop's subscriptions. Safe to run twice: what is there is left alone."""
+    tenant = shops.load(uuid.UUID(tenant_id))
+    if tenant is None or tenant.status != TenantStatus.ACTIVE:
+        return
+    try:
+        ensure(tenant)
+    except Postponed as postponed:
+        check.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
+    except (TenantInactive, CredentialsRefused):
+        return  # looked after again when the shop goes on, or with new credentials
+
+
+@dramatiq.actor(queue_name="maintenance", infrastructure_errors=OUTAGES, max_retries=3)
+def check_all() -> None:
+    """Have every shop looked after within the hour, not all at once. Safe to run twice."""
+    with transaction() as session:
+        ids = session.exec(select(Tenant.id).where(col(Tenant.status) == TenantStatus.ACTIVE)).all()
+    for tenant_id in ids:
+        check.send_with_options(args=(str(tenant_id),), delay=tenant_id.int % SPREAD)
+
+
+def remove_when_committed(session: Session, tenant: Tenant) -> None:
+    """Have a shop that leaves stop sending; before its token is gone from its row, and only if the transaction commits."""
+    if tenant.access_token is None or tenant.webhooks_checked_at is None:
+        return
+    outbox.send(session, remove, tenant.shop_domain, encryption.encrypted(tenant.access_token))
+
+
+@dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8)
+def remove(shop_domain: str, encrypted_token: str) -> None:
+    """Delete our subscriptions of a shop that left, with the token that it had. Safe to run twice."""
+    uri = settings.load().webhook_uri
+    if uri is None:
+        return
+    former = Tenant(shop_domain=shop_domain, access_token=encryption.decrypted(encrypted_token))
+    try:
+        held = shops.ask(former, lambda client: client.subscriptions(uri), cost=QUERY_COST)
+        _unsubscribe(former, list(held.values()))
+    except Postponed as postponed:
+        remove.send_with_options(args=(shop_domain, encrypted_token), delay=postponed.milliseconds)
+    except (CredentialsRefused, AccessDenied, QueryRefused):
+        return  # the app is gone from the shop, and its subscriptions with it
+
+
+broker.cron("check-webhooks", "0 23 3 * * *", check_all.message())
