@@ -13,13 +13,13 @@ from flask import Flask, Response, g, request
 from flask_openapi3.blueprint import APIBlueprint
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import settings
 from app.auth import same
 from app.problems import Refusal, documented
-from models import tenant_summaries
+from models import tenant_summaries, watermarks
 from models.database import OUTAGES, transaction
 from tasks import broker
 
@@ -115,10 +115,16 @@ def _queues() -> list[Metric]:
 def _tenants() -> list[Metric]:
     with transaction() as session:
         census = tenant_summaries.census(session)
+        mended = watermarks.repairs(session)
     tenants = GaugeMetricFamily("shopstream_tenants", "Tenants by status.", labels=("status",))
     for status, count in census.by_status.items():
         tenants.add_metric((status,), count)
     quarantined = GaugeMetricFamily(
         "shopstream_quarantined", "Things that could not be stored.", value=census.quarantined
     )
-    return [tenants, quarantined]
+    repairs = CounterMetricFamily(
+        "shopstream_repairs", "Resources that no webhook had told of and that were found later.", labels=("resource",)
+    )
+    for resource, number in mended.items():
+        repairs.add_metric((resource,), number)
+    return [tenants, quarantined, repairs]

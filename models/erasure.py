@@ -24,6 +24,7 @@ _TABLES = (
     "webhook_deliveries",
     "event_log",
     "sync_runs",
+    "watermarks",
     "daily_sales",
     "customer_sales",
     "resource_totals",

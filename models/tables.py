@@ -12,6 +12,7 @@ from models import (
     sales,
     sync_runs,
     tenants,
+    watermarks,
     webhook_deliveries,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "sales",
     "sync_runs",
     "tenants",
+    "watermarks",
     "webhook_deliveries",
 ]

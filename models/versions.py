@@ -78,6 +78,8 @@ class Outcome:
     stored: frozenset[int]
     ambiguous: frozenset[int]
     new_to_run: int
+    #: Of those stored, the ids that were unknown, or known in an older version.
+    mended: frozenset[int]
 
 
 def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> Outcome:
@@ -88,6 +90,7 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
     stored: set[int] = set()
     ambiguous: set[int] = set()
     new_to_run = 0
+    mended: set[int] = set()
     for columns, group in _by_columns(_newest(rows)).items():
         parameters = {
             "tenant_id": write.tenant.id,
@@ -103,12 +106,13 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
         stored |= won
         ambiguous |= {row.shopify_id for row in results if row.ambiguous}
         new_to_run += sum(row.new_to_run for row in results)
+        mended |= {row.shopify_id for row in results if row.mended}
         known = {row.shopify_id for row in results if row.is_known}
         _replace_children(write, table, [row for row in group if row.shopify_id in won], known=known)
     lost = [row.shopify_id for row in rows if row.shopify_id not in stored]
     if origin.run_id is not None and lost:
         _mark_seen(write.session, write.tenant.id, table, lost, origin.run_id)
-    return Outcome(stored=frozenset(stored), ambiguous=frozenset(ambiguous), new_to_run=new_to_run)
+    return Outcome(frozenset(stored), frozenset(ambiguous), new_to_run, frozenset(mended))
 
 
 def bury(write: Write, table: Table, shopify_id: int, *, triggered_at: datetime) -> bool:
@@ -202,6 +206,8 @@ written as (
 select incoming.shopify_id,
        written.shopify_id is not null as stored,
        before.shopify_id is not null as is_known,
+       written.shopify_id is not null
+           and (before.updated_at is null or before.updated_at < incoming.updated_at) as mended,
        cast(:run_id as uuid) is not null and before.run_id is distinct from cast(:run_id as uuid) as new_to_run,
        coalesce({ambiguous}, false) as ambiguous
 from incoming

@@ -5,6 +5,16 @@ An actor is glue from a message to the floors below, and says what happens when 
 
 from tasks.connection import broker  # first: actors need their broker
 
-from tasks import fetches, offboarding, standing, subscriptions, sync, tending, webhooks  # isort: skip
+from tasks import catching_up, fetches, offboarding, standing, subscriptions, sync, tending, webhooks  # isort: skip
 
-__all__ = ["broker", "fetches", "offboarding", "standing", "subscriptions", "sync", "tending", "webhooks"]
+__all__ = [
+    "broker",
+    "catching_up",
+    "fetches",
+    "offboarding",
+    "standing",
+    "subscriptions",
+    "sync",
+    "tending",
+    "webhooks",
+]

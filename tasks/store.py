@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import sqlalchemy
@@ -16,6 +16,7 @@ from shopify.row import Row, RowRejected
 
 #: A read that begins now is not yet settled for a version of this very second; one that waits this long is.
 SETTLING = timedelta(seconds=3)
+_NOTHING = Outcome(frozenset(), frozenset(), 0, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Stored:
     fetches: tuple[Fetch, ...]
     #: Ids that the run of the origin had not seen before.
     new_to_run: int
+    #: Of those written, the ids that were unknown, or known in an older version.
+    mended: frozenset[int]
 
 
 def store(
@@ -53,7 +56,8 @@ def store(
         # A read that lost to something newer lagged behind it, and says nothing of what was to be fetched.
         refetches.clear(write, resource, outcome.stored, read_at=origin.read_at)
     fetched = origin.read_at is not None and origin.run_id is None
-    return Stored(outcome.stored, _fetches(write, resource, [] if fetched else rows, outcome), outcome.new_to_run)
+    marked = _fetches(write, resource, [] if fetched else rows, outcome)
+    return Stored(outcome.stored, marked, outcome.new_to_run, outcome.mended)
 
 
 def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome) -> tuple[Fetch, ...]:
@@ -73,7 +77,7 @@ def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome)
 def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *, source: str) -> Outcome:
     """Upsert in one statement; if Postgres refuses a value, in halves, until the one row that holds it is found."""
     if not rows:
-        return Outcome(frozenset(), frozenset(), 0)
+        return _NOTHING
     try:
         with write.session.begin_nested():
             return versions.upsert(write, TABLES[resource], rows, origin)
@@ -82,12 +86,15 @@ def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *,
             reason = f"Postgres refuses it: {type(error.orig).__name__}"
             refusal = RowRejected(resource, rows[0].shopify_id, reason, dict(rows[0].columns))
             refused = quarantine_rejected(write, refusal, source=source, origin=origin)
-            return Outcome(frozenset(), frozenset(), int(refused))
+            return replace(_NOTHING, new_to_run=int(refused))
     middle = len(rows) // 2
     first = _upsert(write, resource, rows[:middle], origin, source=source)
     second = _upsert(write, resource, rows[middle:], origin, source=source)
     return Outcome(
-        first.stored | second.stored, first.ambiguous | second.ambiguous, first.new_to_run + second.new_to_run
+        first.stored | second.stored,
+        first.ambiguous | second.ambiguous,
+        first.new_to_run + second.new_to_run,
+        first.mended | second.mended,
     )
 
 

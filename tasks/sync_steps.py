@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
-from models import orders, quarantine, refetches, sync_runs, tenants, versions
+from models import orders, quarantine, refetches, sync_runs, tenants, versions, watermarks
 from models.columns import now
 from models.database import transaction
 from models.event_log import Level, record
@@ -272,6 +272,8 @@ def _end(write: Write, work: Work, checkpoint: SyncCheckpoint, status: RunStatus
     record(
         write, level, "sync", f"{checkpoint.resource} {status}: {checkpoint.done} read{f', {reason}' if reason else ''}"
     )
+    if work.run.is_full:
+        watermarks.raise_to(write, work.resource.name, work.run.started_at - OVERLAP)
     fetches = _look_for_the_gone(write, work) if status == RunStatus.COMPLETED and work.run.is_full else ()
     write.session.flush()
     run = sync_runs.get(write.session, work.run.id)

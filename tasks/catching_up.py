@@ -1,0 +1,136 @@
+"""Reading what was updated since the last look: it mends what no webhook told of, and serves shops that cannot reach us.
+
+Every resource of a shop has a watermark from its first whole history on. A look reads what was updated since, with some
+overlap, for clocks differ and Shopify's reads lag. What it finds newer than ours although it is old was lost on the way:
+that is counted, and a healthy system counts nothing.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import dramatiq
+
+import settings
+from models import sync_runs, tenants, watermarks
+from models.columns import now
+from models.database import OUTAGES, transaction
+from models.event_log import Level, record
+from models.tenants import Tenant, TenantInactive, TenantStatus
+from models.versions import Origin
+from models.watermarks import Watermark
+from shopify import search
+from shopify.client import Page
+from shopify.errors import AccessDenied, QueryRefused
+from shopify.resource import Resource
+from shopify.resources import RESOURCES
+from shopify.row import Row
+from tasks import fetches, shops
+from tasks.connection import broker
+from tasks.shops import RESERVE, CredentialsRefused, Postponed
+from tasks.store import quarantine_rejected, store
+
+logger = logging.getLogger(__name__)
+
+#: What was updated shortly before the last look is read again.
+OVERLAP = timedelta(minutes=2)
+#: A webhook that has not come by then counts as lost: retries and our own queue take seconds to minutes.
+LOST_AFTER = timedelta(minutes=10)
+#: Minutes between two looks at a shop: as a safety net under webhooks, and where nothing says how webhooks reach us.
+INTERVAL, INTERVAL_WITHOUT_WEBHOOKS = 15, 1
+#: Milliseconds over which the looks of one minute are spread.
+SPREAD = 50_000
+#: Milliseconds of one look. After a long outage the next goes on where it ended.
+TIME_LIMIT = 300_000
+
+
+@dramatiq.actor(queue_name="maintenance", infrastructure_errors=OUTAGES, max_retries=0)
+def catch_up_all() -> None:
+    """Have those shops looked at whose minute it is. Safe to run twice: one look of a shop is queued at a time."""
+    interval = INTERVAL_WITHOUT_WEBHOOKS if settings.load().webhook_uri is None else INTERVAL
+    minute = int(now().timestamp()) // 60
+    with transaction() as session:
+        found = watermarks.tenants_to_catch_up(session)
+    for tenant_id in found:
+        if tenant_id.int % interval == minute % interval:
+            catch_up.send_with_options(args=(str(tenant_id),), delay=(tenant_id.int >> 64) % SPREAD)
+
+
+@dramatiq.actor(
+    queue_name="sync",
+    unique=True,
+    unique_while="queued",
+    infrastructure_errors=OUTAGES,
+    max_retries=3,
+    time_limit=TIME_LIMIT,
+)
+def catch_up(tenant_id: str) -> None:
+    """Read what was updated in one shop. Safe to run twice: what is known is not newer."""
+    tenant = shops.load(uuid.UUID(tenant_id))
+    if tenant is None or tenant.status != TenantStatus.ACTIVE:
+        return
+    with transaction() as session:
+        if sync_runs.running(session, tenant.id) is not None:
+            return  # it reads everything anyway
+        marks = watermarks.of(session, tenant.id)
+    try:
+        for mark in marks:
+            if mark.resource in RESOURCES:
+                _catch_up(tenant, RESOURCES[mark.resource], mark)
+    except Postponed as postponed:
+        catch_up.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
+    except (TenantInactive, CredentialsRefused):
+        return
+    except (AccessDenied, QueryRefused) as error:
+        logger.warning("%s cannot be caught up: %s", tenant.shop_domain, error)
+
+
+def _catch_up(tenant: Tenant, resource: Resource, mark: Watermark) -> None:
+    began, cursor, has_next = now(), None, True
+    query = search.updated(since=mark.updated_until)
+    while has_next:
+        page = _ask(tenant, resource, cursor, query)
+        cursor, has_next = page.end_cursor, page.has_next
+        _write(tenant, resource, mark, page, reached=None if has_next else began - OVERLAP)
+
+
+def _ask(tenant: Tenant, resource: Resource, cursor: str | None, query: str | None) -> Page:
+    return shops.ask(
+        tenant,
+        lambda client: client.page(resource, cursor, sort="UPDATED_AT", search=query),
+        cost=resource.page_cost,
+        spent=lambda page: page.cost,
+        reserve=RESERVE,
+    )
+
+
+def _write(tenant: Tenant, resource: Resource, mark: Watermark, page: Page, *, reached: datetime | None) -> None:
+    """The rows and the watermark, in one transaction."""
+    rows, rejected = resource.rows(page.nodes)
+    with tenants.write(tenant.id) as write:
+        origin = Origin(read_at=page.read_at)
+        stored = store(write, resource.name, rows, origin, source="catch-up")
+        for refusal in rejected:
+            quarantine_rejected(write, refusal, source="catch-up", origin=origin)
+        lost = _lost(rows, stored.mended, page.read_at)
+        if lost:
+            told = f"{len(lost)} {resource.name} mended that no webhook had told of: {_some(lost)}"
+            record(write, Level.WARNING, "catch-up", told)
+            logger.warning("%s: %s", tenant.shop_domain, told)
+        # They come in the order of their updates: a look that is cut short is gone on with from the last one.
+        newest = max((row.updated_at for row in rows if row.updated_at is not None), default=mark.updated_until)
+        watermarks.raise_to(write, resource.name, reached or newest, repairs=len(lost))
+    fetches.enqueue(tenant.id, stored.fetches)
+
+
+def _lost(rows: Iterable[Row], mended: frozenset[int], read_at: datetime) -> list[int]:
+    before = read_at - LOST_AFTER
+    return [row.shopify_id for row in rows if row.shopify_id in mended and row.updated_at and row.updated_at < before]
+
+
+def _some(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
+
+
+broker.cron("catch-up", "0 * * * * *", catch_up_all.message())

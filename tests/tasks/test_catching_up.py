@@ -1,0 +1,123 @@
+"""What no webhook told of is found and counted; what webhooks told of is not."""
+
+from datetime import timedelta
+
+import pytest
+
+import settings
+from models import watermarks
+from models.columns import now
+from models.database import transaction
+from tests.tasks.waiting import equal
+
+
+def caught_up(shop):
+    from tasks import catching_up  # noqa: PLC0415
+
+    catching_up.catch_up.fn(str(shop.tenant_id))
+
+
+def marks_of(shop):
+    with transaction() as session:
+        return {mark.resource: mark for mark in watermarks.of(session, shop.tenant_id)}
+
+
+def warnings_of(shop):
+    return [event for event in shop.events() if "no webhook had told of" in event]
+
+
+def test_lost_webhooks_are_mended_and_counted_once(worker, shop):
+    shop.sync()
+    # Given an order, a customer and a cancellation whose webhooks were lost long ago
+    known = shop.ids("orders")[0]["id"]
+    long_ago = (now() - timedelta(minutes=20)).isoformat()
+    set_back(shop, timedelta(hours=1))
+    shop.act({"action": "createOrder", "lines": [{"price": "12.34", "quantity": 1}], "at": long_ago})
+    shop.act({"action": "createCustomer", "firstName": "Ada", "at": long_ago})
+    shop.act({"action": "cancelOrder", "id": known, "at": long_ago})
+    # When the shop is caught up
+    caught_up(shop)
+    # Then nothing is missing, and it is told
+    equal(shop.figures, shop.expected)
+    assert {name: mark.repairs for name, mark in marks_of(shop).items()} == {"orders": 2, "customers": 1, "products": 0}
+    assert len(warnings_of(shop)) == 2
+    # Another look finds nothing to mend
+    caught_up(shop)
+    assert marks_of(shop)["orders"].repairs == 2
+
+
+def set_back(shop, by):
+    """As if the last look was longer ago."""
+    with transaction() as session:
+        for mark in watermarks.of(session, shop.tenant_id):
+            mark.updated_until -= by
+
+
+def test_what_is_new_is_read_and_counts_as_no_repair(worker, shop):
+    """As where nothing says how webhooks reach us."""
+    shop.sync()
+    shop.act({"action": "createOrder", "lines": [{"price": "12.34", "quantity": 1}]})
+    caught_up(shop)
+    equal(shop.figures, shop.expected)
+    assert [mark.repairs for mark in marks_of(shop).values()] == [0, 0, 0]
+    assert warnings_of(shop) == []
+
+
+def test_a_look_that_is_cut_short_is_gone_on_with(worker, open_shop, monkeypatch):
+    from tasks import catching_up  # noqa: PLC0415
+    from tasks.shops import Postponed  # noqa: PLC0415
+
+    shop = open_shop(orders=600, days=30)
+    shop.sync()
+    begun = now()
+    set_back(shop, timedelta(days=3000))
+    # Given a budget that is used up after the first page
+    asked, ask = [], catching_up._ask
+
+    def ask_once(tenant, resource, cursor, query):
+        asked.append(query)
+        if cursor is not None:
+            raise Postponed(60, "the budget is used up")
+        return ask(tenant, resource, cursor, query)
+
+    with monkeypatch.context() as poor:
+        poor.setattr(catching_up, "_ask", ask_once)
+        caught_up(shop)
+        first = marks_of(shop)["orders"].updated_until
+        caught_up(shop)
+    # Then the second look begins where the first ended, and a third comes to the end
+    assert first < marks_of(shop)["orders"].updated_until < begun
+    caught_up(shop)
+    assert marks_of(shop)["orders"].updated_until > begun - 2 * catching_up.OVERLAP
+    assert [mark.repairs for mark in marks_of(shop).values()] == [0, 0, 0]
+
+
+def test_a_shop_without_its_history_is_not_looked_at(shop):
+    caught_up(shop)
+    assert marks_of(shop) == {}
+
+
+@pytest.mark.parametrize(("origin", "looks"), [(None, 15), ("http://127.0.0.1:9", 1)])
+def test_shops_are_looked_at_every_minute_without_webhooks_and_every_quarter_of_an_hour_with(
+    worker, shop, monkeypatch, origin, looks
+):
+    from tasks import catching_up  # noqa: PLC0415
+
+    shop.sync()
+    sent = []
+    monkeypatch.setattr(catching_up.catch_up, "send_with_options", lambda *, args, delay: sent.append((args[0], delay)))
+    monkeypatch.delenv("PUBLIC_URL", raising=False)
+    if origin:
+        monkeypatch.setenv("PUBLIC_URL", origin)
+    settings.load.cache_clear()
+    start = now()
+    try:
+        for minute in range(15):
+            monkeypatch.setattr(catching_up, "now", lambda minute=minute: start + timedelta(minutes=minute))
+            catching_up.catch_up_all.fn()
+    finally:
+        monkeypatch.undo()
+        settings.load.cache_clear()
+    delays = [delay for tenant_id, delay in sent if tenant_id == str(shop.tenant_id)]
+    assert len(delays) == looks
+    assert all(0 <= delay < catching_up.SPREAD for delay in delays)
