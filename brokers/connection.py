@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from .errors import BrokerUnavailable, ConnectionLost, ServerTooOld
+from .errors import BrokerUnavailable, ConnectionLost
 from .handshake import Login, Order
 from .options import CONNECT_TIMEOUT, FIRST_PAUSE, LONGEST_PAUSE, Options
 from .outages import Outage
@@ -71,10 +71,6 @@ class Connection:
     @property
     def is_up(self) -> bool:
         return self._up.is_set()
-
-    @property
-    def address(self) -> str:
-        return self._options.servers.shown
 
     def suspect(self) -> None:
         """Something did not answer: let the connection prove itself, or be replaced."""
@@ -201,6 +197,8 @@ class Connection:
         tidied_at = time.monotonic()
         while True:
             await asyncio.sleep(SILENCE / 4)
+            if self._to_do:  # a thread was interrupted before it could wake the loop
+                self._do_all()
             session, now = self._session, time.monotonic()
             if session is None:
                 continue
@@ -215,7 +213,7 @@ class Connection:
         while True:
             try:
                 session = await self._connect()
-            except (OSError, ServerTooOld, BrokerUnavailable, ValueError) as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, it may pass
                 self._outage.begin(self._options.servers.mask(str(error)) or type(error).__name__)
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311
                 pause = min(pause * 2, LONGEST_PAUSE)

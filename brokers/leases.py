@@ -212,7 +212,7 @@ class Leases:
             self._connection.request(last.reply, last.payload, functools.partial(self._confirmed, settlements))
 
     def _confirmed(self, settlements: list[_Settlement], answer: Msg | None) -> None:
-        if answer is None:
+        if answer is None or answer.status == "503":  # the connection was lost, or the consumer has no leader now
             return  # sent again by _resume or _keep
         for settlement in settlements:
             if self._settling.get(settlement.key) is settlement:
@@ -235,6 +235,8 @@ class Leases:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(TICK)
+            if self._unsent:  # also when a thread was interrupted before it could have it done
+                self._send()
             if self._connection.is_up:
                 self._renew_due(time.monotonic())
                 self._repeat_due(time.monotonic())

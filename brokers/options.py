@@ -64,7 +64,10 @@ def _signed(jwt: str, seed: str, *, nonce: str) -> dict[str, str]:
         import nkeys  # type: ignore[import-untyped]  # noqa: PLC0415  only servers with keys need it
     except ImportError:
         raise BrokerUnavailable("credentials need the package nkeys") from None
-    pair = nkeys.from_seed(bytearray(seed.encode()))
+    try:
+        pair = nkeys.from_seed(bytearray(seed.encode()))
+    except (nkeys.NkeysError, ValueError):
+        raise BrokerUnavailable("the credentials for NATS hold no valid seed (SU…)") from None
     who = {"jwt": jwt} if jwt else {"nkey": pair.public_key.decode()}
     signature = base64.b64encode(pair.sign(nonce.encode())).decode() if nonce else ""
     pair.wipe()

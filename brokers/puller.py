@@ -143,7 +143,7 @@ class Puller:
         while True:
             await asyncio.sleep(HEARTBEAT)
             self._check_silence(connection)
-            self.hasten()
+            self._ask()  # also when a thread was interrupted before it could have it done
 
     async def _look(self) -> None:
         """Find now and then what no bell told of: schedules that fired, and what was there before."""

@@ -19,12 +19,26 @@ class Watermark(SQLModel, table=True):
 
     tenant_id: uuid.UUID = Field(foreign_key="tenants.id", primary_key=True)
     resource: str = Field(primary_key=True)
-    #: Whatever was updated before has been read.
+    #: Whatever was updated before has been read, as far as the store showed it.
     updated_until: datetime = now_field()
     checked_at: datetime = now_field()
     #: How many were found missing or outdated although a webhook should have told of them long before.
     repairs: int = Field(default=0, sa_type=sqlalchemy.BigInteger)
+    #: Why the shop does not show it any more.
+    error: str | None = None
 
+
+_BEGIN = """
+insert into watermarks (tenant_id, resource, updated_until, checked_at, repairs)
+values (:tenant_id, :resource, :until, :at, 0)
+on conflict do nothing
+"""
+
+_NOTE_ERROR = """
+update watermarks set error = :error, checked_at = :at
+where tenant_id = :tenant_id and resource = :resource and error is distinct from :error
+returning resource
+"""
 
 _RAISE = """
 insert into watermarks (tenant_id, resource, updated_until, checked_at, repairs)
@@ -32,6 +46,7 @@ values (:tenant_id, :resource, :until, :at, :repairs)
 on conflict (tenant_id, resource) do update
 set updated_until = greatest(watermarks.updated_until, excluded.updated_until),
     checked_at = excluded.checked_at,
+    error = null,
     repairs = watermarks.repairs + excluded.repairs
 """
 
@@ -42,6 +57,21 @@ def raise_to(write: Write, resource: str, until: datetime, *, repairs: int = 0) 
         text(_RAISE),
         {"tenant_id": write.tenant.id, "resource": resource, "until": until, "at": write.at, "repairs": repairs},
     )
+
+
+def begin(write: Write, resource: str, until: datetime) -> None:
+    """Catch a resource up from ``until`` on, unless it has a mark already."""
+    write.session.execute(
+        text(_BEGIN), {"tenant_id": write.tenant.id, "resource": resource, "until": until, "at": write.at}
+    )
+
+
+def note_error(write: Write, resource: str, error: str) -> bool:
+    """Note why a resource cannot be caught up. Whether that is news."""
+    noted = write.session.execute(
+        text(_NOTE_ERROR), {"tenant_id": write.tenant.id, "resource": resource, "at": write.at, "error": error}
+    )
+    return noted.first() is not None
 
 
 def of(session: Session, tenant_id: uuid.UUID) -> Sequence[Watermark]:

@@ -7,13 +7,14 @@ that is counted, and a healthy system counts nothing.
 
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 import dramatiq
 
 import settings
-from models import sync_runs, tenants, watermarks
+from models import tenants, watermarks
 from models.columns import now
 from models.database import OUTAGES, transaction
 from models.event_log import Level, record
@@ -41,7 +42,10 @@ LOST_AFTER = timedelta(minutes=10)
 INTERVAL, INTERVAL_WITHOUT_WEBHOOKS = 15, 1
 #: Milliseconds over which the looks of one minute are spread.
 SPREAD = 50_000
-#: Milliseconds of one look. After a long outage the next goes on where it ended.
+#: Pages of one look: what is left is the next one's. No shop updates ten thousand things within one second.
+MOST_PAGES = 40
+#: Milliseconds until the next look at what one left.
+NEXT_LOOK = 1_000
 TIME_LIMIT = 300_000
 
 
@@ -71,28 +75,51 @@ def catch_up(tenant_id: str) -> None:
     if tenant is None or tenant.status != TenantStatus.ACTIVE:
         return
     with transaction() as session:
-        if sync_runs.running(session, tenant.id) is not None:
-            return  # it reads everything anyway
         marks = watermarks.of(session, tenant.id)
     try:
-        for mark in marks:
-            if mark.resource in RESOURCES:
-                _catch_up(tenant, RESOURCES[mark.resource], mark)
+        are_done = [_catch_up(tenant, RESOURCES[mark.resource], mark) for mark in marks if mark.resource in RESOURCES]
     except Postponed as postponed:
         catch_up.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
     except (TenantInactive, CredentialsRefused):
         return
-    except (AccessDenied, QueryRefused) as error:
-        logger.warning("%s cannot be caught up: %s", tenant.shop_domain, error)
+    else:
+        if not all(are_done):
+            catch_up.send_with_options(args=(tenant_id,), delay=NEXT_LOOK)
 
 
-def _catch_up(tenant: Tenant, resource: Resource, mark: Watermark) -> None:
-    began, cursor, has_next = now(), None, True
+def _catch_up(tenant: Tenant, resource: Resource, mark: Watermark) -> bool:
+    """Whether there is nothing left to read of a resource, or nothing that the shop shows."""
+    safe, cursor = now() - OVERLAP, None
     query = search.updated(since=mark.updated_until)
-    while has_next:
-        page = _ask(tenant, resource, cursor, query)
-        cursor, has_next = page.end_cursor, page.has_next
-        _write(tenant, resource, mark, page, reached=None if has_next else began - OVERLAP)
+    for _ in range(MOST_PAGES):
+        if broker.is_stopping():
+            return False
+        try:
+            page = _ask(tenant, resource, cursor, query)
+        except (AccessDenied, QueryRefused) as error:
+            _note_error(tenant, resource, error)
+            return True
+        # They come in the order of their updates. The end is not safe: an update may be shown late.
+        updates = (moment for moment in map(_updated_at, page.nodes) if moment is not None)
+        reached = min(safe, max(updates, default=safe)) if page.has_next else safe
+        _write(tenant, resource, page, reached=reached)
+        if not page.has_next:
+            return True
+        cursor = page.end_cursor
+    return False
+
+
+def _updated_at(node: Mapping[str, Any]) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(node.get("updatedAt")))
+    except ValueError:
+        return None
+
+
+def _note_error(tenant: Tenant, resource: Resource, error: Exception) -> None:
+    with tenants.write(tenant.id) as write:
+        if watermarks.note_error(write, resource.name, str(error)):
+            record(write, Level.ERROR, "catch-up", f"{resource.name} cannot be caught up: {error}")
 
 
 def _ask(tenant: Tenant, resource: Resource, cursor: str | None, query: str | None) -> Page:
@@ -105,7 +132,7 @@ def _ask(tenant: Tenant, resource: Resource, cursor: str | None, query: str | No
     )
 
 
-def _write(tenant: Tenant, resource: Resource, mark: Watermark, page: Page, *, reached: datetime | None) -> None:
+def _write(tenant: Tenant, resource: Resource, page: Page, *, reached: datetime) -> None:
     """The rows and the watermark, in one transaction."""
     rows, rejected = resource.rows(page.nodes)
     with tenants.write(tenant.id) as write:
@@ -118,9 +145,7 @@ def _write(tenant: Tenant, resource: Resource, mark: Watermark, page: Page, *, r
             told = f"{len(lost)} {resource.name} mended that no webhook had told of: {_some(lost)}"
             record(write, Level.WARNING, "catch-up", told)
             logger.warning("%s: %s", tenant.shop_domain, told)
-        # They come in the order of their updates: a look that is cut short is gone on with from the last one.
-        newest = max((row.updated_at for row in rows if row.updated_at is not None), default=mark.updated_until)
-        watermarks.raise_to(write, resource.name, reached or newest, repairs=len(lost))
+        watermarks.raise_to(write, resource.name, reached, repairs=len(lost))
     fetches.enqueue(tenant.id, stored.fetches)
 
 

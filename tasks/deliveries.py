@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import functools
 import hashlib
 import json
 import uuid
@@ -91,7 +90,12 @@ class Delivery(BaseModel):
             repeats=repeats,
         )
 
-    @functools.cached_property
+    @property
+    def size(self) -> int:
+        """Bytes that it takes while it travels."""
+        return len(self.text or self.compressed or "")
+
+    @property
     def body(self) -> bytes | None:
         if self.compressed is not None:
             return zlib.decompress(base64.b64decode(self.compressed))
@@ -160,6 +164,7 @@ class _Writing:
         try:
             event = _event(self._write, delivery)
         except RowRejected as refusal:
+            self._write_gathered()  # an older version that can be stored must not seem to have mended it
             quarantine_rejected(self._write, refusal, source=f"webhook {delivery.topic}", origin=Origin())
             self._written.append((delivery, Written(DeliveryStatus.QUARANTINED, refusal.reason)))
             return
@@ -199,13 +204,13 @@ class _Writing:
 
 def _event(write: Write, delivery: Delivery) -> events.Event:
     """What a delivery tells. Raises RowRejected for what cannot be stored."""
-    if delivery.body is None:
+    body = delivery.body
+    if body is None:
         return _to_be_fetched(delivery)
     try:
-        return event_of(delivery.topic, delivery.body, write.tenant.shop_domain)
+        return event_of(delivery.topic, body, write.tenant.shop_domain)
     except PayloadRejected as refusal:
-        body = delivery.body.decode("utf-8", "replace")
-        raise RowRejected(delivery.topic, None, refusal.reason, body) from refusal
+        raise RowRejected(delivery.topic, None, refusal.reason, body.decode("utf-8", "replace")) from refusal
 
 
 def _to_be_fetched(delivery: Delivery) -> events.Event:

@@ -114,7 +114,7 @@ def _write(tenant_id: uuid.UUID, resource: Resource, shopify_id: int, found: Nod
             refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
             quarantine_rejected(write, refusal, source="fetch", origin=origin)
             return ()
-        return store(write, resource.name, [row], origin, source="fetch").fetches
+        return store(write, resource.name, [row], origin, source="fetch", by_id=True).fetches
 
 
 def _is_out_of_sight(write: Write, resource: Resource, shopify_id: int) -> bool:

@@ -45,8 +45,12 @@ def store(
     origin: Origin,
     *,
     source: str,
+    by_id: bool = False,
 ) -> Stored:
-    """Write rows of one resource within the caller's transaction. What cannot be stored costs itself alone."""
+    """Write rows of one resource within the caller's transaction. What cannot be stored costs itself alone.
+
+    ``by_id``: they were fetched one by one, with all that there is of them.
+    """
     versioned = [row for row in rows if row.updated_at is not None]
     outcome = _upsert(write, resource, versioned, origin, source=source)
     if resource == "orders" and outcome.stored:
@@ -55,8 +59,7 @@ def store(
     if origin.read_at is not None:
         # A read that lost to something newer lagged behind it, and says nothing of what was to be fetched.
         refetches.clear(write, resource, outcome.stored, read_at=origin.read_at)
-    fetched = origin.read_at is not None and origin.run_id is None
-    marked = _fetches(write, resource, [] if fetched else rows, outcome)
+    marked = _fetches(write, resource, [] if by_id else rows, outcome)
     return Stored(outcome.stored, marked, outcome.new_to_run, outcome.mended)
 
 

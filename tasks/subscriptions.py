@@ -26,7 +26,7 @@ SPREAD = 3_600_000
 
 
 def ensure(tenant: Tenant) -> None:
-    """Subscribe to what is missing, and drop what we no longer want. Raises Postponed, CredentialsRefused, TenantInactive."""
+    """Subscribe to what is missing. Raises Postponed, CredentialsRefused, TenantInactive."""
     uri = settings.load().webhook_uri
     if uri is None:
         return
@@ -34,10 +34,18 @@ def ensure(tenant: Tenant) -> None:
         held = shops.ask(tenant, lambda client: client.subscriptions(uri), cost=QUERY_COST)
         missing = [topic for topic in wanted_topics() if enum_of(topic) not in held]
         refused = _subscribe(tenant, missing, uri)
-        _unsubscribe(tenant, [held[name] for name in held.keys() - {enum_of(topic) for topic in wanted_topics()}])
     except (AccessDenied, QueryRefused) as error:
         missing, refused = [], dict.fromkeys(wanted_topics(), str(error))
     _note(tenant, added=[topic for topic in missing if topic not in refused], refused=refused)
+
+
+def _drop_unwanted(tenant: Tenant) -> None:
+    """Unsubscribe from what a former version of ours wanted."""
+    uri = settings.load().webhook_uri
+    if uri is None:
+        return
+    held = shops.ask(tenant, lambda client: client.subscriptions(uri), cost=QUERY_COST)
+    _unsubscribe(tenant, [held[name] for name in held.keys() - {enum_of(topic) for topic in wanted_topics()}])
 
 
 def _subscribe(tenant: Tenant, topics: list[str], uri: str) -> dict[str, str]:
@@ -74,9 +82,10 @@ def check(tenant_id: str) -> None:
         return
     try:
         ensure(tenant)
+        _drop_unwanted(tenant)
     except Postponed as postponed:
         check.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
-    except (TenantInactive, CredentialsRefused):
+    except (TenantInactive, CredentialsRefused, AccessDenied, QueryRefused):
         return  # looked after again when the shop goes on, or with new credentials
 
 
@@ -90,24 +99,38 @@ def check_all() -> None:
 
 
 def remove_when_committed(session: Session, tenant: Tenant) -> None:
-    """Have a shop that leaves stop sending; before its token is gone from its row, and only if the transaction commits."""
-    if tenant.access_token is None or tenant.webhooks_checked_at is None:
+    """Have a shop that leaves stop sending, if the transaction commits: its credentials are about to go from its row."""
+    if tenant.webhooks_checked_at is None:
         return
-    outbox.send(session, remove, tenant.shop_domain, encryption.encrypted(tenant.access_token))
+    token, secret = tenant.access_token, tenant.client_secret
+    if tenant.client_id is not None and secret is not None:  # a token of theirs may have ended
+        outbox.send(session, remove, tenant.shop_domain, tenant.client_id, encryption.encrypted(secret))
+    elif token is not None:
+        outbox.send(session, remove, tenant.shop_domain, None, encryption.encrypted(token))
 
 
 @dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8)
-def remove(shop_domain: str, encrypted_token: str) -> None:
-    """Delete our subscriptions of a shop that left, with the token that it had. Safe to run twice."""
+def remove(shop_domain: str, client_id: str | None, encrypted: str) -> None:
+    """Delete our subscriptions of a shop that left, with the credentials that it had. Safe to run twice.
+
+    ``encrypted`` is its client secret, or without a client its access token.
+    """
     uri = settings.load().webhook_uri
-    if uri is None:
+    with transaction() as session:
+        is_back = tenants.of_domain(session, shop_domain) is not None
+    if uri is None or is_back:  # they are the new tenant's now
         return
-    former = Tenant(shop_domain=shop_domain, access_token=encryption.decrypted(encrypted_token))
+    secret = encryption.decrypted(encrypted)
+    former = (
+        Tenant(shop_domain=shop_domain, access_token=secret)
+        if client_id is None
+        else Tenant(shop_domain=shop_domain, client_id=client_id, client_secret=secret)
+    )
     try:
         held = shops.ask(former, lambda client: client.subscriptions(uri), cost=QUERY_COST)
         _unsubscribe(former, list(held.values()))
     except Postponed as postponed:
-        remove.send_with_options(args=(shop_domain, encrypted_token), delay=postponed.milliseconds)
+        remove.send_with_options(args=(shop_domain, client_id, encrypted), delay=postponed.milliseconds)
     except (CredentialsRefused, AccessDenied, QueryRefused):
         return  # the app is gone from the shop, and its subscriptions with it
 

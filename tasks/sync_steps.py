@@ -264,6 +264,7 @@ def _compare(work: Work) -> Done:
 
 
 def _end(write: Write, work: Work, checkpoint: SyncCheckpoint, status: RunStatus, reason: str | None) -> Done:
+    is_proved = status == RunStatus.COMPLETED
     if work.resource.name == "orders" and ALL_ORDERS not in write.tenant.scopes:
         status, reason = RunStatus.INCOMPLETE, "history limited to 60 days: the token lacks read_all_orders"
     checkpoint.status, checkpoint.reason, checkpoint.stage = status, reason, Stage.DONE
@@ -273,7 +274,8 @@ def _end(write: Write, work: Work, checkpoint: SyncCheckpoint, status: RunStatus
         write, level, "sync", f"{checkpoint.resource} {status}: {checkpoint.done} read{f', {reason}' if reason else ''}"
     )
     if work.run.is_full:
-        watermarks.raise_to(write, work.resource.name, work.run.started_at - OVERLAP)
+        until = work.run.started_at - OVERLAP
+        (watermarks.raise_to if is_proved else watermarks.begin)(write, work.resource.name, until)
     fetches = _look_for_the_gone(write, work) if status == RunStatus.COMPLETED and work.run.is_full else ()
     write.session.flush()
     run = sync_runs.get(write.session, work.run.id)

@@ -1,6 +1,7 @@
 """Webhooks: one publish in the web process, one transaction for many of them in a worker."""
 
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import dramatiq
@@ -17,6 +18,8 @@ from tasks.deliveries import Delivery
 PAUSED_RETRY = 60_000
 #: Deliveries written in one transaction, and milliseconds that the first of them waits for others.
 BATCH_SIZE, BATCH_WAIT = 100, 20
+#: Bytes of packed deliveries in one transaction, which unpack to some ten times as much: a burst of large ones is divided.
+MOST_BYTES = 2**20
 
 
 def accept(tenant_id: uuid.UUID, headers: WebhookHeaders, body: bytes) -> None:
@@ -54,17 +57,31 @@ def process_webhooks(messages: list[dramatiq.Message[Any]]) -> None:
     Safe to run twice: a delivery that was recorded is only counted again.
     """
     for tenant_id, of_tenant in _by_tenant(messages).items():  # a lane holds one; a replay may have come without
-        tenant = uuid.UUID(tenant_id)
         try:
-            written = deliveries.write(tenant, [Delivery.model_validate(each.args[1]) for each in of_tenant])
+            for portion in _portions([Delivery.model_validate(each.args[1]) for each in of_tenant]):
+                _write(uuid.UUID(tenant_id), portion)
         except TenantInactive as inactive:
             if inactive.status == TenantStatus.PAUSED:
                 again = [process_webhooks.message_with_options(args=each.args) for each in of_tenant]
                 broker.enqueue_many(again, delay=PAUSED_RETRY)
-            continue
-        fetches.enqueue(tenant, [fetch for each in written for fetch in each.fetches])
-        if any(each.asks_shop for each in written):
-            standing.ask_shop.send(tenant_id)
+
+
+def _write(tenant_id: uuid.UUID, portion: list[Delivery]) -> None:
+    written = deliveries.write(tenant_id, portion)
+    fetches.enqueue(tenant_id, [fetch for each in written for fetch in each.fetches])
+    if any(each.asks_shop for each in written):
+        standing.ask_shop.send(str(tenant_id))
+
+
+def _portions(found: list[Delivery]) -> Iterator[list[Delivery]]:
+    """In their order, each of at most MOST_BYTES, or of one delivery."""
+    portion: list[Delivery] = []
+    for delivery in found:
+        if portion and sum(each.size for each in portion) + delivery.size > MOST_BYTES:
+            yield portion
+            portion = []
+        portion.append(delivery)
+    yield portion
 
 
 def _by_tenant(messages: list[dramatiq.Message[Any]]) -> dict[str, list[dramatiq.Message[Any]]]:

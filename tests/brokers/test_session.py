@@ -158,10 +158,11 @@ async def _lose(connection: Connection) -> None:
     (await connection.session()).lose()
 
 
-def test_acknowledgements_whose_confirmation_is_lost_are_sent_again(
-    make_broker: MakeBroker, start_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answer", [False, True], ids=["none", "nobody there"])
+def test_acknowledgements_that_are_not_confirmed_are_sent_again(
+    make_broker: MakeBroker, start_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch, *, answer: bool
 ) -> None:
-    # Given a connection on which the first confirmation never comes
+    # Given a connection on which the first confirmation never comes, or there is no leader to give it
     monkeypatch.setattr(leases, "REPEAT_AFTER", 0.3)
     broker, ran = make_broker(), []
     connection = broker._links.consuming().connection
@@ -170,6 +171,8 @@ def test_acknowledgements_whose_confirmation_is_lost_are_sent_again(
     def request_in_vain(subject: str, payload: bytes, take: Callable[[Msg | None], None]) -> None:
         if payload == leases.ACK and not lost:
             lost.append(subject)
+            if answer:
+                take(Msg("inbox.1", b"", {"Status": "503"}))
         else:
             request(subject, payload, take)
 
@@ -184,3 +187,22 @@ def test_acknowledgements_whose_confirmation_is_lost_are_sent_again(
     wait_until(lambda: not held._settling)
     assert lost
     assert sorted(ran) == list(range(20))
+
+
+def test_a_thread_that_was_interrupted_before_it_could_wake_the_loop_stops_nothing(
+    make_broker: MakeBroker, start_worker: MakeWorker
+) -> None:
+    broker, ran = make_broker(), []
+    actor = dramatiq.actor(ran.append, actor_name="act", broker=broker)
+    actor.send(0)
+    start_worker(broker)
+    broker.join("default", timeout=10_000)
+    # Given flags that were set by threads which were interrupted right after
+    consuming = broker._links.consuming()
+    (consumer,) = consuming.sweeper._consumers
+    consuming.connection._is_awake = consuming.leases._will_send = consumer._puller._will_ask = True
+    # When more comes, then it is run and acknowledged
+    for number in range(1, 60):
+        actor.send(number)
+    broker.join("default", timeout=20_000)
+    assert sorted(ran) == list(range(60))

@@ -1,13 +1,17 @@
 """What no webhook told of is found and counted; what webhooks told of is not."""
 
+import dataclasses
 from datetime import timedelta
 
 import pytest
 
 import settings
-from models import watermarks
+from models import refetches, tenants, watermarks
 from models.columns import now
 from models.database import transaction
+from models.versions import Origin
+from shopify.errors import AccessDenied
+from shopify.row import Row
 from tests.tasks.waiting import equal
 
 
@@ -90,6 +94,69 @@ def test_a_look_that_is_cut_short_is_gone_on_with(worker, open_shop, monkeypatch
     caught_up(shop)
     assert marks_of(shop)["orders"].updated_until > begun - 2 * catching_up.OVERLAP
     assert [mark.repairs for mark in marks_of(shop).values()] == [0, 0, 0]
+
+
+def test_what_a_page_does_not_hold_whole_is_fetched(shop):
+    from tasks.store import store  # noqa: PLC0415
+
+    order = Row(1, now() - timedelta(minutes=1), {"name": "#1"}, is_whole=False, incomplete_because="long")
+    with tenants.write(shop.tenant_id) as write:
+        refetches.mark(write, "orders", [1], "a webhook wanted it")
+    with tenants.write(shop.tenant_id) as write:
+        stored = store(write, "orders", [order], Origin(read_at=now()), source="catch-up")
+    assert [fetch.shopify_id for fetch in stored.fetches] == [1]
+    with transaction() as session:
+        assert refetches.get(session, shop.tenant_id, "orders", 1).reason == "long"
+
+
+def test_a_resource_that_is_denied_is_told_once_and_hinders_no_other(worker, shop, monkeypatch):
+    from tasks import catching_up  # noqa: PLC0415
+
+    shop.sync()
+    ask = catching_up._ask
+
+    def ask_unless_customers(tenant, resource, *rest):
+        if resource.name == "customers":
+            raise AccessDenied("no read_customers")
+        return ask(tenant, resource, *rest)
+
+    monkeypatch.setattr(catching_up, "_ask", ask_unless_customers)
+    shop.act({"action": "createOrder", "lines": [{"price": "12.34", "quantity": 1}]})
+    for _ in range(2):
+        caught_up(shop)
+    assert len([event for event in shop.events() if "customers cannot be caught up" in event]) == 1
+    equal(lambda: shop.figures()["countingOrders"], lambda: shop.expected()["countingOrders"])
+    # And all is forgotten once it is shown again
+    monkeypatch.setattr(catching_up, "_ask", ask)
+    caught_up(shop)
+    assert marks_of(shop)["customers"].error is None
+
+
+def test_an_update_that_is_shown_late_is_still_read(worker, shop, monkeypatch):
+    from tasks import catching_up  # noqa: PLC0415
+
+    shop.sync()
+    set_back(shop, timedelta(days=3000))
+    shop.act({"action": "createOrder", "lines": [{"price": "12.34", "quantity": 1}]})
+    page = catching_up._ask(shop.tenant(), catching_up.RESOURCES["orders"], None, None)
+    monkeypatch.setattr(catching_up, "_ask", lambda *_: dataclasses.replace(page, has_next=True))
+    monkeypatch.setattr(catching_up, "MOST_PAGES", 1)
+    monkeypatch.setattr(catching_up.catch_up, "send_with_options", lambda **_: None)
+    caught_up(shop)
+    assert marks_of(shop)["orders"].updated_until <= now() - catching_up.OVERLAP
+
+
+def test_a_sync_that_ends_incomplete_raises_no_mark(worker, shop, monkeypatch):
+    from tasks import sync_steps  # noqa: PLC0415
+
+    shop.sync()
+    before = marks_of(shop)
+    count = sync_steps._count
+    monkeypatch.setattr(sync_steps, "RECOUNT_DELAYS", ())
+    monkeypatch.setattr(sync_steps, "_count", lambda work: count(work) + (work.resource.name == "orders"))
+    assert shop.sync().status == "incomplete"
+    assert marks_of(shop)["customers"].updated_until > before["customers"].updated_until
+    assert marks_of(shop)["orders"].updated_until == before["orders"].updated_until
 
 
 def test_a_shop_without_its_history_is_not_looked_at(shop):

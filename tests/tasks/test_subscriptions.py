@@ -1,9 +1,10 @@
 """A shop's webhook subscriptions, made, looked after and removed; against the simulated store."""
 
 import pytest
+from pydantic import SecretStr
 
 import settings
-from models import tenants
+from models import encryption, tenants
 from models.database import transaction
 from shopify.client import Client
 from shopify.subscriptions import enum_of, wanted_topics
@@ -122,3 +123,26 @@ def test_a_shop_that_leaves_stops_sending(worker, shop, uri):
             return tenants.get(session, shop.tenant_id) is None
 
     eventually(is_gone)
+
+
+def test_a_shop_that_is_back_already_keeps_its_subscriptions(shop, uri):
+    from tasks import subscriptions  # noqa: PLC0415
+
+    subscriptions.check.fn(str(shop.tenant_id))
+    subscriptions.remove.fn(shop.domain, None, encryption.encrypted(shop.tenant().access_token))
+    assert len(client_of(shop).subscriptions(uri)) == len(wanted_topics())
+
+
+def test_a_shop_with_client_credentials_stops_sending_although_its_token_has_ended(worker, shop, store, uri):
+    from tasks import offboarding, subscriptions  # noqa: PLC0415
+
+    subscriptions.check.fn(str(shop.tenant_id))
+    client = client_of(shop)
+    told = next(each for each in store.control("GET", "shops") if each["shopDomain"] == shop.domain)
+    with transaction() as session:
+        tenant = tenants.get(session, shop.tenant_id, for_update=True)
+        tenant.access_token, tenant.client_id = SecretStr("shpat_ended"), told["clientId"]
+        tenant.client_secret = SecretStr(told["clientSecret"])
+    with transaction() as session:
+        offboarding.begin(session, tenants.get(session, shop.tenant_id, for_update=True))
+    eventually(lambda: client.subscriptions(uri) == {})

@@ -302,6 +302,37 @@ def test_a_burst_is_one_transaction_in_which_each_delivery_has_its_own_outcome(s
     assert [each.repeats for each in deliveries_of(shop) if each.webhook_id == unpacked(first)[0].webhook_id] == [2]
 
 
+def test_an_older_version_in_the_same_burst_does_not_resolve_what_could_not_be_stored(shop):
+    from tasks import deliveries  # noqa: PLC0415
+
+    newest = an_order(1, updated_at="2026-03-01T10:00:05-05:00", note="a\x00b")
+    deliveries.write(shop.tenant_id, unpacked(told("orders/create", an_order(1)), told("orders/updated", newest)))
+    with transaction() as session:
+        (held,) = session.exec(select(Quarantined).where(col(Quarantined.tenant_id) == shop.tenant_id)).all()
+    assert held.resolved_at is None
+
+
+def test_a_burst_of_large_deliveries_is_divided():
+    from tasks import webhooks  # noqa: PLC0415
+    from tasks.deliveries import Delivery  # noqa: PLC0415
+
+    def sized(size):
+        return Delivery(
+            topic="orders/create",
+            webhook_id="w",
+            triggered_at=now(),
+            received_at=now(),
+            body_digest="d",
+            text="x" * size,
+        )
+
+    half = webhooks.MOST_BYTES // 2
+    found = [sized(each) for each in (1, half, half, half, 3 * half, 1)]
+    portions = list(webhooks._portions(found))
+    assert [each for portion in portions for each in portion] == found
+    assert [len(portion) for portion in portions] == [2, 2, 1, 1]
+
+
 def test_a_burst_is_written_in_a_few_transactions(shop, deliver, monkeypatch):
     from tasks import deliveries  # noqa: PLC0415
 

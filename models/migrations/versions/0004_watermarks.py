@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("updated_until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("repairs", sa.BigInteger(), nullable=False),
+        sa.Column("error", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
         sa.PrimaryKeyConstraint("tenant_id", "resource"),
     )
