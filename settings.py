@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     web_threads: Annotated[int, Field(ge=1, le=256)] = 8
     public_url: str | None = None
+    #: Whole histories that are read at once, over all shops: a hundred shops added together would crowd out the others.
+    max_first_syncs: Annotated[int, Field(ge=1, le=1000)] = 20
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
 
     shopify_api_key: str | None = None

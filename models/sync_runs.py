@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 import sqlalchemy
-from sqlalchemy import Index, text
+from sqlalchemy import Index, func, text
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import id_field, now, now_field, time_field
@@ -129,6 +129,20 @@ def running(session: Session, tenant_id: uuid.UUID) -> SyncRun | None:
     return session.exec(
         select(SyncRun).where(col(SyncRun.tenant_id) == tenant_id, col(SyncRun.status) == RunStatus.RUNNING)
     ).one_or_none()
+
+
+def whole_at_work(session: Session) -> int:
+    """How many runs over everything are being read, in all shops together."""
+    return session.exec(
+        select(func.count())
+        .select_from(SyncRun)
+        .where(
+            col(SyncRun.status) == RunStatus.RUNNING,
+            col(SyncRun.is_prepared),
+            col(SyncRun.since).is_(None),
+            col(SyncRun.until).is_(None),
+        )
+    ).one()
 
 
 def get(session: Session, run_id: uuid.UUID, *, for_update: bool = False) -> SyncRun | None:

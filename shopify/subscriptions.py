@@ -39,8 +39,7 @@ def held(data: Mapping[str, Any]) -> dict[str, str]:
     try:
         return {str(node["topic"]): str(node["id"]) for node in data["webhookSubscriptions"]["nodes"]}
     except (KeyError, TypeError):
-        pass
-    raise ShopUnavailable("the answer about webhook subscriptions makes no sense")
+        raise ShopUnavailable("the answer about webhook subscriptions makes no sense") from None
 
 
 def subscribe(topics: Iterable[str]) -> str:

@@ -113,7 +113,7 @@ def remove_when_committed(session: Session, tenant: Tenant) -> None:
 def remove(shop_domain: str, client_id: str | None, encrypted: str) -> None:
     """Delete our subscriptions of a shop that left, with the credentials that it had. Safe to run twice.
 
-    ``encrypted`` is its client secret, or without a client its access token.
+    Named by its domain, since its row is gone by then. ``encrypted``: its client's secret, or without a client its token.
     """
     uri = settings.load().webhook_uri
     with transaction() as session:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
+import settings
 from models import orders, quarantine, refetches, sync_runs, tenants, versions, watermarks
 from models.columns import now
 from models.database import transaction
@@ -25,13 +26,17 @@ from shopify.resources import RESOURCES
 from shopify.resources.orders import ALL_ORDERS
 from shopify.row import RowRejected
 from tasks import shops, subscriptions
-from tasks.shops import RESERVE
+from tasks.shops import RESERVE, Postponed
 from tasks.store import Fetch, quarantine_rejected, store
 
 #: What was updated shortly before the run started is read again: clocks differ, and Shopify's reads lag.
 OVERLAP = timedelta(minutes=1)
 #: Waits before the counts are compared again, while a webhook or Shopify's own count may still lag behind.
 RECOUNT_DELAYS = (timedelta(seconds=2), timedelta(seconds=10), timedelta(seconds=30))
+#: Subscriptions that were looked after so recently need no look before a history is read.
+WEBHOOKS_FRESH = timedelta(hours=1)
+#: Seconds until a run whose turn has not come asks again.
+TURN = 5.0
 #: Ids that a full run did not see and that are fetched at once; the marks of more are worked by the sweep.
 FETCHED_AT_ONCE = 100
 
@@ -73,7 +78,9 @@ def prepare(position: Position) -> list[tuple[str, int]]:
     run, tenant = _load(position)
     if run is None or tenant is None:
         return []
-    subscriptions.ensure(tenant)
+    if tenant.webhooks_checked_at is None or tenant.webhooks_checked_at < now() - WEBHOOKS_FRESH:
+        subscriptions.ensure(tenant)
+    _await_turn(run)
     info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST, reserve=RESERVE)
     with tenants.write(tenant.id) as write:
         current = sync_runs.get(write.session, run.id, for_update=True)
@@ -82,6 +89,16 @@ def prepare(position: Position) -> list[tuple[str, int]]:
         store_shop(write, info)
         current.is_prepared, current.alive_at = True, now()
         return [(each.resource, each.step) for each in sync_runs.checkpoints(write.session, [run.id])]
+
+
+def _await_turn(run: SyncRun) -> None:
+    """Raises Postponed while enough shops' histories are read. Two that come at once may both be let in."""
+    if not run.is_full or run.is_prepared:
+        return
+    with transaction() as session:
+        at_work = sync_runs.whole_at_work(session)
+    if at_work >= settings.load().max_first_syncs:
+        raise Postponed(TURN, "enough histories are read now")
 
 
 def store_shop(write: Write, info: shop.ShopInfo) -> bool:

@@ -1,5 +1,7 @@
 """``tenants …``: the administrator's shops from the command line."""
 
+from pathlib import Path
+
 import click
 from flask.cli import with_appcontext
 from pydantic import SecretStr
@@ -8,6 +10,7 @@ from sqlmodel import Session
 import tasks.offboarding
 import tasks.sync
 from app import schemas
+from app.cli.apply import apply_all, read
 from app.cli.errors import Commands
 from models import tenant_changes, tenant_summaries, tenants
 from models.database import transaction
@@ -81,6 +84,19 @@ def add(shop_domain: str, client_id: str | None, *, sync: bool) -> None:
     click.echo(f"API token, shown this once: {token}")
     if sync_id is not None:
         click.echo(f"sync {sync_id}")
+
+
+@group.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@with_appcontext
+def apply(file: Path, *, dry_run: bool) -> None:
+    """Add the shops of a CSV file, and replace credentials that differ. May be repeated; shops that it leaves out stay.
+
+    Columns: shop_domain, access_token (or client_id and client_secret), webhook_secret, sync (true or false).
+    """
+    for line in apply_all(read(file), dry_run=dry_run):
+        click.echo(line)
 
 
 @group.command()

@@ -117,3 +117,10 @@ def deliver(client) -> Callable[..., TestResponse]:
         return client.post("/api/webhooks", data=raw, headers={"Content-Type": "application/json"} | sent)
 
     return send
+
+
+@pytest.fixture
+def run(app):
+    """Types a command behind ``flask``."""
+    runner = app.test_cli_runner()
+    return lambda *arguments, **options: runner.invoke(args=arguments, **options)

@@ -12,12 +12,6 @@ from tasks import broker
 
 
 @pytest.fixture
-def run(app):
-    runner = app.test_cli_runner()
-    return lambda *arguments, **options: runner.invoke(args=arguments, **options)
-
-
-@pytest.fixture
 def domain(new_domain, monkeypatch):
     """The SHOP_DOMAIN of the environment."""
     import settings  # noqa: PLC0415

@@ -357,6 +357,32 @@ def test_workers_killed_in_the_middle_of_a_sync_change_nothing(open_shop):
     assert shop.figures() == shop.expected()
 
 
+def test_no_more_histories_are_read_at_once_than_the_setting_says(worker, open_shop, monkeypatch):
+    from tasks import sync, sync_steps  # noqa: PLC0415
+
+    monkeypatch.setattr(sync_steps, "TURN", 0.1)
+    monkeypatch.setenv("MAX_FIRST_SYNCS", "1")
+    settings.load.cache_clear()
+    shops = [open_shop(orders=400), open_shop(orders=400)]
+    at_once = []
+
+    def all_ended():
+        with transaction() as session:
+            at_once.append(sync_runs.whole_at_work(session))
+        return all(shop.run(run_id).status != RunStatus.RUNNING for shop, run_id in zip(shops, runs, strict=True))
+
+    try:
+        runs = [sync.begin(shops[0].tenant_id)]
+        eventually(lambda: shops[0].run(runs[0]).is_prepared)
+        runs.append(sync.begin(shops[1].tenant_id))
+        eventually(all_ended, timeout=60)
+    finally:
+        monkeypatch.undo()
+        settings.load.cache_clear()
+    assert max(at_once) == 1
+    assert all(shop.figures() == shop.expected() for shop in shops)
+
+
 def test_a_run_of_nobody_is_nothing(worker, shop):
     from tasks import sync  # noqa: PLC0415
 
