@@ -45,9 +45,8 @@ class Order:
         urls = list(self._urls)
         for number, url in enumerate(urls):
             now = time.monotonic()
-            share = now + max(
-                0.05, (deadline - now) / (len(urls) - number)
-            )  # one that hangs leaves time for the others
+            # One that hangs leaves time for the others.
+            share = now + max(0.05, (deadline - now) / (len(urls) - number))
             try:
                 login = shake_hands(url, options, tls_host=self._tls_hosts.get(url), deadline=share)
             except (OSError, BrokerUnavailable, ServerTooOld, ValueError) as error:

@@ -46,6 +46,7 @@ SPREAD = 50_000
 MOST_PAGES = 40
 #: Milliseconds until the next look at what one left.
 NEXT_LOOK = 1_000
+#: Milliseconds of one look.
 TIME_LIMIT = 300_000
 
 

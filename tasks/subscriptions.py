@@ -25,11 +25,15 @@ from tasks.shops import CredentialsRefused, Postponed
 SPREAD = 3_600_000
 
 
-def ensure(tenant: Tenant) -> None:
-    """Subscribe to what is missing. Raises Postponed, CredentialsRefused, TenantInactive."""
+def ensure(tenant: Tenant) -> list[str]:
+    """Subscribe to what is missing. Returns the ids of subscriptions that a former version of ours wanted.
+
+    Raises Postponed, CredentialsRefused, TenantInactive.
+    """
     uri = settings.load().webhook_uri
     if uri is None:
-        return
+        return []
+    held: dict[str, str] = {}
     try:
         held = shops.ask(tenant, lambda client: client.subscriptions(uri), cost=QUERY_COST)
         missing = [topic for topic in wanted_topics() if enum_of(topic) not in held]
@@ -37,15 +41,7 @@ def ensure(tenant: Tenant) -> None:
     except (AccessDenied, QueryRefused) as error:
         missing, refused = [], dict.fromkeys(wanted_topics(), str(error))
     _note(tenant, added=[topic for topic in missing if topic not in refused], refused=refused)
-
-
-def _drop_unwanted(tenant: Tenant) -> None:
-    """Unsubscribe from what a former version of ours wanted."""
-    uri = settings.load().webhook_uri
-    if uri is None:
-        return
-    held = shops.ask(tenant, lambda client: client.subscriptions(uri), cost=QUERY_COST)
-    _unsubscribe(tenant, [held[name] for name in held.keys() - {enum_of(topic) for topic in wanted_topics()}])
+    return [held[name] for name in held.keys() - {enum_of(topic) for topic in wanted_topics()}]
 
 
 def _subscribe(tenant: Tenant, topics: list[str], uri: str) -> dict[str, str]:
@@ -81,8 +77,7 @@ def check(tenant_id: str) -> None:
     if tenant is None or tenant.status != TenantStatus.ACTIVE:
         return
     try:
-        ensure(tenant)
-        _drop_unwanted(tenant)
+        _unsubscribe(tenant, ensure(tenant))
     except Postponed as postponed:
         check.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
     except (TenantInactive, CredentialsRefused, AccessDenied, QueryRefused):

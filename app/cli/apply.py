@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -13,7 +14,8 @@ import tasks.sync
 from app import schemas
 from models import tenant_changes, tenants
 from models.database import transaction
-from models.tenants import Tenant
+from models.sync_runs import RunInProgress
+from models.tenants import Tenant, TenantStatus
 
 #: The columns that a file may have, the first of which it must have.
 COLUMNS = ("shop_domain", "access_token", "client_id", "client_secret", "webhook_secret", "sync")
@@ -64,6 +66,7 @@ def apply_all(wanted: Iterable[schemas.NewTenant], *, dry_run: bool) -> Iterator
 
 
 def _apply(wanted: schemas.NewTenant, *, dry_run: bool) -> str:
+    was_uninstalled = False
     with transaction() as session:
         known = tenants.of_domain(session, wanted.shop_domain)
         tenant = None if known is None else tenants.get(session, known.id, for_update=True)
@@ -87,6 +90,7 @@ def _apply(wanted: schemas.NewTenant, *, dry_run: bool) -> str:
         if dry_run:
             return f"would change: {', '.join(changes)}"
         if "credentials" in changes:
+            was_uninstalled = tenant.status == TenantStatus.UNINSTALLED
             tenant_changes.replace_credentials(
                 tenant,
                 access_token=wanted.access_token,
@@ -95,7 +99,10 @@ def _apply(wanted: schemas.NewTenant, *, dry_run: bool) -> str:
             )
         if "webhook secret" in changes:
             tenant.webhook_secret = wanted.webhook_secret
-        return f"changed: {', '.join(changes)}"
+    if was_uninstalled:  # what it missed meanwhile
+        with suppress(RunInProgress):
+            tasks.sync.begin(tenant.id)
+    return f"changed: {', '.join(changes)}"
 
 
 def _changes(tenant: Tenant, wanted: schemas.NewTenant) -> list[str]:

@@ -4,6 +4,7 @@ import pytest
 
 from models import sync_runs, tenants
 from models.database import transaction
+from models.tenants import TenantStatus
 
 
 @pytest.fixture
@@ -86,3 +87,15 @@ def test_a_shop_that_stands_twice_is_refused(apply, new_domain):
     refused = apply(f"shop_domain,access_token\n{domain},shpat_a\n{domain},shpat_b\n")
     assert (refused.exit_code, tenant_of(domain)) == (1, None)
     assert f"line 3: {domain} stands in an earlier line, too" in refused.output
+
+
+def test_a_shop_that_comes_back_with_new_credentials_is_synced_for_what_it_missed(apply, new_domain):
+    domain = new_domain()
+    text = f"shop_domain,access_token,sync\n{domain},shpat_a,false\n"
+    apply(text)
+    with transaction() as session:
+        tenants.get(session, tenant_of(domain).id, for_update=True).status = TenantStatus.UNINSTALLED
+    assert apply(text.replace("shpat_a", "shpat_b")).output == f"{domain}  changed: credentials\n"
+    assert tenant_of(domain).status == TenantStatus.ACTIVE
+    with transaction() as session:
+        assert [run.status for run in sync_runs.newest(session, tenant_of(domain).id, limit=5)] == ["running"]
