@@ -233,28 +233,33 @@ class Connection:
     async def _in_thread(self, log_in: Callable[[], Login]) -> Login:
         """A login blocks; the loop goes on meanwhile, since messages at work need it. One that nobody waits for is undone."""
         done: asyncio.Future[Login] = self._loop.create_future()
+        is_unwanted = threading.Event()
 
-        def succeed(login: Login) -> None:
+        def settle(outcome: Login | Exception) -> None:
             if done.done():
-                login.socket.close()
+                _undo(outcome)
+            elif isinstance(outcome, Exception):
+                done.set_exception(outcome)
             else:
-                done.set_result(login)
-
-        def fail(error: Exception) -> None:
-            if not done.done():
-                done.set_exception(error)
+                done.set_result(outcome)
 
         def run() -> None:
+            outcome: Login | Exception
             try:
-                login = log_in()
+                outcome = log_in()
             except Exception as error:  # noqa: BLE001  raised where it is awaited
-                self.from_outside(functools.partial(fail, error))
-            else:
-                if not self.from_outside(lambda: succeed(login)):
-                    login.socket.close()
+                outcome = error
+            if not self.from_outside(functools.partial(settle, outcome)) or is_unwanted.is_set():
+                _undo(outcome)
 
         threading.Thread(target=run, name="jetstream-login", daemon=True).start()
-        return await done
+        try:
+            return await done
+        except asyncio.CancelledError:
+            is_unwanted.set()  # the loop may end before it comes to ``settle``
+            if done.done() and not done.cancelled():
+                _undo(done.exception() or done.result())
+            raise
 
     def _begin(self, session: Session) -> None:
         self._session = session
@@ -283,3 +288,8 @@ class Connection:
             session.lose()
         finally:
             self._suspected = False
+
+
+def _undo(outcome: Login | BaseException) -> None:
+    if isinstance(outcome, Login):
+        outcome.socket.close()

@@ -194,11 +194,12 @@ def test_a_worker_that_could_not_see_a_pause_takes_nothing_and_says_why(
         dramatiq.actor(ran.append, actor_name="act", broker=worker)
         # When it works
         release.enqueue(dramatiq.Message("default", "act", (1,), {}, {}))
-        start_worker(worker)
+        running = start_worker(worker)
         # Then the message waits, and the log names the permission
         wait_until(lambda: "cannot consume queue default" in caplog.text, timeout=20)
         assert "$JS.API.STREAM.INFO" in caplog.text
         assert ran == []
         assert release.get_queue_message_counts("default") == (1, 0, 0)
+        running.stop()
         worker.close()
         release.close()
