@@ -1,10 +1,13 @@
 """The connection to Postgres: one engine a process, and the errors that mean it is away."""
 
 import functools
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import psycopg2
 import sqlalchemy
 from psycopg2 import errors
 from sqlalchemy import Engine, create_engine, event
@@ -95,6 +98,21 @@ def transaction() -> Iterator[Session]:
     """A session whose changes are committed at the end of the block, or not at all."""
     with Session(engine(), expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def copy(session: Session, statement: str, lines: io.StringIO) -> None:
+    """Carry out a ``copy … from stdin`` within the session's transaction. Raises what any statement would."""
+    connection = session.connection()
+    driver: Any = connection.connection.dbapi_connection
+    dialect: Any = connection.dialect
+    try:
+        with driver.cursor() as cursor:
+            cursor.copy_expert(statement, lines)
+    except psycopg2.Error as error:
+        if dialect.is_disconnect(error, driver, None):
+            connection.invalidate(error)
+            raise sqlalchemy.exc.OperationalError(None, None, error, hide_parameters=True) from None
+        raise sqlalchemy.exc.DBAPIError.instance(statement, None, error, psycopg2.Error, hide_parameters=True) from None
 
 
 def ping() -> None:

@@ -8,18 +8,18 @@ A read is *settled* when it began after the second of its ``updated_at`` was ove
 
 import functools
 import hashlib
-import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
+from enum import StrEnum
 from typing import Any, Protocol
 
 from sqlalchemy import TextClause, inspect, text
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlmodel import Session
 
+from models.staging import staged
 from models.tenants import Write
 from models.versioned import Child, Versioned
 
@@ -42,12 +42,26 @@ class Row(Protocol):
     def triggered_at(self) -> datetime | None: ...
 
 
+class Source(StrEnum):
+    WEBHOOK = "webhook"
+    READ = "read"
+    #: A bulk operation's file, which is written while the shop goes on: it raises no tombstone.
+    BULK = "bulk"
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where versions come from: a read that began at ``read_at``, or webhooks, whose rows say when they were triggered."""
 
     read_at: datetime | None = None
     run_id: uuid.UUID | None = None
+    is_bulk: bool = False
+
+    @property
+    def source(self) -> Source:
+        if self.read_at is None:
+            return Source.WEBHOOK
+        return Source.BULK if self.is_bulk else Source.READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +106,7 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
     new_to_run = 0
     mended: set[int] = set()
     for columns, group in _by_columns(_newest(rows)).items():
-        parameters = {
-            "tenant_id": write.tenant.id,
-            "timezone": write.tenant.timezone,
-            "at": write.at,
-            "read_at": origin.read_at,
-            "run_id": origin.run_id,
-            "rows": _json([_flat(row) for row in group]),
-        }
-        statement = _statement(table, columns, is_read=origin.read_at is not None)
-        results = write.session.execute(statement, parameters).all()
+        results = _merge(write, table, columns, group, origin)
         won = {row.shopify_id for row in results if row.stored}
         stored |= won
         ambiguous |= {row.shopify_id for row in results if row.ambiguous}
@@ -113,6 +118,22 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
     if origin.run_id is not None and lost:
         _mark_seen(write.session, write.tenant.id, table, lost, origin.run_id)
     return Outcome(frozenset(stored), frozenset(ambiguous), new_to_run, frozenset(mended))
+
+
+def _merge(write: Write, table: Table, columns: tuple[str, ...], rows: Sequence[Row], origin: Origin) -> Sequence[Any]:
+    """Write the rows of one set of columns. Returns what became of each."""
+    types = {"triggered_at": "timestamptz"} | {name: _sql_type(table.model, name) for name in columns}
+    with staged(write.session, types, [_flat(row) for row in rows]) as incoming:
+        parameters = {
+            "tenant_id": write.tenant.id,
+            "timezone": write.tenant.timezone,
+            "at": write.at,
+            "read_at": origin.read_at,
+            "run_id": origin.run_id,
+            **incoming.parameters,
+        }
+        statement = _statement(table, columns, origin.source, incoming.relation)
+        return write.session.execute(statement, parameters).all()
 
 
 def bury(write: Write, table: Table, shopify_id: int, *, triggered_at: datetime) -> bool:
@@ -183,8 +204,7 @@ where {_IN_SCOPE} and run_id is distinct from :run_id and stored_at < :stored_be
 # The columns come from our own models, never from a payload.
 _UPSERT = """
 with incoming as (
-    select distinct on (shopify_id) * from json_to_recordset(cast(:rows as json))
-        as incoming (triggered_at timestamptz, {types})
+    select distinct on (shopify_id) * from {staged}
 ),
 before as (
     select {table}.* from {table} join incoming using (shopify_id) where {table}.tenant_id = :tenant_id
@@ -225,8 +245,16 @@ _WEBHOOK_WINS = """
     )
 """
 
-_READ_WINS = """
+_READ_RAISES = """
     ({table}.deleted_at is null or excluded.read_at > {table}.deleted_at)  -- only a read from after it raises a tombstone
+"""
+
+_BULK_RAISES = """
+    {table}.deleted_at is null  -- whether it was deleted before or after its line was written, nobody knows
+"""
+
+_READ_WINS = """
+    {raises}
     and (
         {table}.updated_at is null
         or excluded.updated_at > {table}.updated_at
@@ -257,6 +285,14 @@ _READ_AMBIGUOUS = (
 """
 )
 
+#: A file that shows what is deleted here, and was begun after that: a fetch by id tells.
+_BULK_AMBIGUOUS = (
+    _READ_AMBIGUOUS
+    + """
+    or before.deleted_at < cast(:read_at as timestamptz)
+"""
+)
+
 _TOMBSTONE = """
 insert into {table} (tenant_id, shopify_id, deleted_at, stored_at)
 values (:tenant_id, :shopify_id, :at, :at)
@@ -273,25 +309,33 @@ where tenant_id = :tenant_id and shopify_id = any(:ids) and run_id is distinct f
 
 
 @functools.cache
-def _statement(table: Table, columns: tuple[str, ...], *, is_read: bool) -> TextClause:
+def _statement(table: Table, columns: tuple[str, ...], source: Source, staged: str) -> TextClause:
     derived = {name: column.sql for name, column in table.derived.items() if column.needs.issubset(columns)}
     every = (*columns, *derived)
     compared = [name for name in columns if name not in {"shopify_id", "updated_at"}]
-    raises = ["deleted_at = null"] if is_read else []
+    raises = ["deleted_at = null"] if source == Source.READ else []
+    wins, ambiguous = _RULES[source]
     filled = _UPSERT.format(
         table=table.name,
-        types=", ".join(f"{name} {_sql_type(table.model, name)}" for name in columns),
+        staged=staged,
         columns=", ".join(every),
         values=", ".join([*(f"incoming.{name}" for name in columns), *derived.values()]),
         assignments=",\n        ".join([*(f"{name} = excluded.{name}" for name in every[1:]), *raises]),
-        wins=(_READ_WINS if is_read else _WEBHOOK_WINS).format(table=table.name),
-        ambiguous=(_READ_AMBIGUOUS if is_read else _WEBHOOK_AMBIGUOUS).format(
+        wins=wins.format(table=table.name),
+        ambiguous=ambiguous.format(
             differs=" or ".join(f"incoming.{name} is distinct from before.{name}" for name in compared) or "false",
             settled_after=SETTLED_AFTER,
         ),
     )
     return text(filled)
 
+
+#: By source: which versions win, and which cannot be told from ours.
+_RULES = {
+    Source.WEBHOOK: (_WEBHOOK_WINS, _WEBHOOK_AMBIGUOUS),
+    Source.READ: (_READ_WINS.replace("{raises}", _READ_RAISES), _READ_AMBIGUOUS),
+    Source.BULK: (_READ_WINS.replace("{raises}", _BULK_RAISES), _BULK_AMBIGUOUS),
+}
 
 _POSTGRES = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
 
@@ -339,27 +383,12 @@ def _digest(children: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return hashlib.md5(repr(told).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, default=_plain, ensure_ascii=False, sort_keys=True)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} has no place in a row")
-
-
 _DELETE_CHILDREN = "delete from {table} where tenant_id = :tenant_id and {parent} = any(:parents)"
 
 _INSERT_CHILDREN = """
-insert into {table} (tenant_id, {parent}, {columns})
-select :tenant_id, incoming.*
-from json_to_recordset(cast(:rows as json)) as incoming ({parent} bigint, {types})
-on conflict (tenant_id, shopify_id) do update set {parent} = excluded.{parent}, {assignments}
+insert into {table} (tenant_id, {columns})
+select :tenant_id, {columns} from {staged}
+on conflict (tenant_id, shopify_id) do update set {assignments}
 """
 
 
@@ -367,8 +396,6 @@ def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known:
     """The children lists of these rows are complete: what they do not hold is gone. Only ``known`` rows can have any."""
     for name, (model, parent) in table.children.items():
         complete = [row for row in rows if name in row.children]
-        if not complete:
-            continue
         parents = [row.shopify_id for row in complete if row.shopify_id in known]
         if parents:
             write.session.execute(
@@ -378,17 +405,20 @@ def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known:
         children = {
             child["shopify_id"]: {parent: row.shopify_id, **child} for row in complete for child in row.children[name]
         }
-        if not children:
-            continue
-        columns = [column for column in model.model_fields if column not in {"tenant_id", parent}]
+        if children:
+            _insert_children(write, name, model, list(children.values()))
+
+
+def _insert_children(write: Write, name: str, model: type[Child], children: Sequence[Mapping[str, Any]]) -> None:
+    columns = [column for column in model.model_fields if column != "tenant_id"]
+    with staged(write.session, {column: _sql_type(model, column) for column in columns}, children) as incoming:
         statement = _INSERT_CHILDREN.format(
             table=name,
-            parent=parent,
+            staged=incoming.relation,
             columns=", ".join(columns),
-            types=", ".join(f"{column} {_sql_type(model, column)}" for column in columns),
-            assignments=", ".join(f"{column} = excluded.{column}" for column in columns),
+            assignments=", ".join(f"{column} = excluded.{column}" for column in columns if column != "shopify_id"),
         )
-        write.session.execute(text(statement), {"tenant_id": write.tenant.id, "rows": _json(list(children.values()))})
+        write.session.execute(text(statement), {"tenant_id": write.tenant.id, **incoming.parameters})
 
 
 def _mark_seen(session: Session, tenant_id: uuid.UUID, table: Table, ids: list[int], run_id: uuid.UUID) -> None:

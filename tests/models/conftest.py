@@ -66,3 +66,15 @@ def write_read(tenant) -> Callable[..., Outcome]:
             return upsert(write, table, rows, origin)
 
     return write
+
+
+@pytest.fixture
+def write_bulk(tenant) -> Callable[..., Outcome]:
+    """Write rows of a bulk operation's file that was begun ``at`` seconds into the new year."""
+
+    def write(*rows: Version, at: float, table=TABLE, run_id: uuid.UUID | None = None) -> Outcome:
+        with tenants.write(tenant.id) as write:
+            origin = Origin(read_at=NEW_YEAR + timedelta(seconds=at), run_id=run_id, is_bulk=True)
+            return upsert(write, table, rows, origin)
+
+    return write

@@ -231,3 +231,33 @@ def test_any_order_and_any_duplication_end_in_the_same_row(migrated, order, seed
     assert (row.deleted_at is not None) == deleted
     if not deleted:
         assert (row.note, row.current_total_price) == ("v5", Decimal("5.50"))
+
+
+def test_a_bulk_file_raises_no_tombstone_and_has_the_id_fetched_if_it_was_begun_after_it(
+    order, write_read, write_bulk, bury, stored
+):
+    write_read(order(second=0), at=5)
+    bury(triggered_at=now())
+    buried_at = (stored().deleted_at - NEW_YEAR).total_seconds()
+    before = write_bulk(order(second=0), at=buried_at - 10)
+    assert (before.stored, before.ambiguous) == (frozenset(), frozenset())
+    after = write_bulk(order(second=0), at=buried_at + 10)
+    assert (after.stored, after.ambiguous) == (frozenset(), {1})
+    assert stored().deleted_at is not None
+
+
+def test_a_bulk_file_loses_against_what_was_updated_while_it_was_written(
+    order, write_read, write_webhook, write_bulk, stored
+):
+    write_webhook(order(second=10, price="20"), at=10.5)
+    assert write_bulk(order(second=9, price="5"), at=8).stored == frozenset()
+    write_read(order(second=12, price="30"), at=30)
+    assert write_bulk(order(second=12, price="30"), at=8).stored == frozenset()
+    assert stored().current_total_price == Decimal(30)
+
+
+def test_a_bulk_file_that_began_before_the_second_of_a_version_was_over_has_it_fetched(
+    order, write_webhook, write_bulk
+):
+    write_webhook(order(second=10, price="20"), at=10.5)
+    assert write_bulk(order(second=10, price="25"), at=8).ambiguous == {1}
