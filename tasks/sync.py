@@ -19,7 +19,7 @@ from shopify.resources import RESOURCES
 from tasks import fetches, sync_steps
 from tasks.outbox import outbox
 from tasks.shops import CredentialsRefused, Postponed
-from tasks.sync_steps import Position
+from tasks.sync_work import Position
 
 #: Milliseconds between two looks at a paused shop's run.
 PAUSED_RETRY = 60_000

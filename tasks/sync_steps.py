@@ -4,11 +4,8 @@ A full run reads each resource by id up to the moment that it started, then what
 distinct ids that it saw with an exact count of the store's. DESIGN §5.3.
 """
 
-import uuid
-import zoneinfo
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 
 import settings
 from models import orders, quarantine, refetches, sync_runs, tenants, versions, watermarks
@@ -19,15 +16,13 @@ from models.resources import TABLES
 from models.sync_runs import RunStatus, Stage, SyncCheckpoint, SyncRun
 from models.tenants import Tenant, TenantInactive, TenantStatus, Write
 from models.versions import Origin, Scope
-from shopify import search, shop
+from shopify import shop
 from shopify.client import Page, SortKey
-from shopify.resource import Resource
-from shopify.resources import RESOURCES
 from shopify.resources.orders import ALL_ORDERS
-from shopify.row import RowRejected
 from tasks import shops, subscriptions
 from tasks.shops import RESERVE, Postponed
-from tasks.store import Fetch, quarantine_rejected, store
+from tasks.store import Fetch, store
+from tasks.sync_work import Done, Position, Work, current, filter_of, quarantine_rows, scope_of
 
 #: What was updated shortly before the run started is read again: clocks differ, and Shopify's reads lag.
 OVERLAP = timedelta(minutes=1)
@@ -39,35 +34,6 @@ WEBHOOKS_FRESH = timedelta(hours=1)
 TURN = 5.0
 #: Ids that a full run did not see and that are fetched at once; the marks of more are worked by the sweep.
 FETCHED_AT_ONCE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A run and the epoch of the chain that a message belongs to."""
-
-    run_id: uuid.UUID
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What follows a step. ``next_step`` is None at the end of the chain."""
-
-    tenant_id: uuid.UUID
-    next_step: int | None = None
-    delay: timedelta = timedelta(0)
-    fetches: tuple[Fetch, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    tenant: Tenant
-    run: SyncRun
-    checkpoint: SyncCheckpoint
-
-    @property
-    def resource(self) -> Resource:
-        return RESOURCES[self.checkpoint.resource]
 
 
 def prepare(position: Position) -> list[tuple[str, int]]:
@@ -83,11 +49,11 @@ def prepare(position: Position) -> list[tuple[str, int]]:
     _await_turn(run)
     info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST, reserve=RESERVE)
     with tenants.write(tenant.id) as write:
-        current = sync_runs.get(write.session, run.id, for_update=True)
-        if current is None or current.status != RunStatus.RUNNING or current.epoch != position.epoch:
+        begun = sync_runs.get(write.session, run.id, for_update=True)
+        if begun is None or begun.status != RunStatus.RUNNING or begun.epoch != position.epoch:
             return []
         store_shop(write, info)
-        current.is_prepared, current.alive_at = True, now()
+        begun.is_prepared, begun.alive_at = True, now()
         return [(each.resource, each.step) for each in sync_runs.checkpoints(write.session, [run.id])]
 
 
@@ -143,7 +109,7 @@ def _read_total(work: Work) -> Done:
     """What the store counts now, so that progress can be told."""
     total = _count(work)
     with tenants.write(work.tenant.id) as write:
-        checkpoint = _current(write, work)
+        checkpoint = current(write, work)
         if checkpoint is None:
             return Done(work.tenant.id)
         checkpoint.total = total
@@ -172,31 +138,14 @@ def _write_page(work: Work, page: Page) -> Done:
     """The rows and the checkpoint, in one transaction."""
     rows, rejected = work.resource.rows(page.nodes)
     with tenants.write(work.tenant.id) as write:
-        checkpoint = _current(write, work)
+        checkpoint = current(write, work)
         if checkpoint is None:
             return Done(work.tenant.id)
         origin = Origin(read_at=page.read_at, run_id=work.run.id)
         stored = store(write, work.resource.name, rows, origin, source="sync")
-        checkpoint.done += stored.new_to_run + _quarantine(write, work, rejected, origin)
+        checkpoint.done += stored.new_to_run + quarantine_rows(write, work, rejected, origin)
         _move(checkpoint, page)
         return Done(work.tenant.id, checkpoint.step, fetches=stored.fetches)
-
-
-def _quarantine(write: Write, work: Work, rejected: list[RowRejected], origin: Origin) -> int:
-    """Keep what cannot be stored. Returns how many of it the run met first now, and has to account for."""
-    met = 0
-    for refusal in rejected:
-        is_counted = _is_counted(work, refusal)
-        run = origin if is_counted else replace(origin, run_id=None)
-        met += quarantine_rejected(write, refusal, source="sync", origin=run) and is_counted
-    return met
-
-
-def _is_counted(work: Work, refusal: RowRejected) -> bool:
-    """Whether the store's count holds it too: what was created since the run began is beyond a full run's scope."""
-    before = _scope(work.run, work.tenant).created_before
-    created_at = refusal.payload.get("createdAt") if isinstance(refusal.payload, dict) else None
-    return before is None or not isinstance(created_at, str) or created_at < before.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _move(checkpoint: SyncCheckpoint, page: Page) -> None:
@@ -208,49 +157,15 @@ def _move(checkpoint: SyncCheckpoint, page: Page) -> None:
         checkpoint.stage = Stage.CHANGES if checkpoint.stage == Stage.HISTORY else Stage.COUNT
 
 
-def _current(write: Write, work: Work) -> SyncCheckpoint | None:
-    """The checkpoint to move, unless somebody else has moved it or the run has ended."""
-    run = sync_runs.get(write.session, work.run.id, for_update=True)
-    if run is None or run.status != RunStatus.RUNNING or run.epoch != work.run.epoch:
-        return None
-    run.alive_at, run.pickups = now(), 0
-    checkpoint = sync_runs.checkpoint(write.session, work.run.id, work.resource.name, for_update=True)
-    return checkpoint if checkpoint is not None and checkpoint.step == work.checkpoint.step else None
-
-
 def _sort(checkpoint: SyncCheckpoint) -> SortKey:
     return "ID" if checkpoint.stage == Stage.HISTORY else "UPDATED_AT"
 
 
 def _page_filter(work: Work) -> str | None:
-    scope = _scope(work.run, work.tenant)
+    scope = scope_of(work.run, work.tenant)
     if work.run.is_full and work.checkpoint.stage == Stage.CHANGES:
         scope = Scope(updated_from=work.run.started_at - OVERLAP)
-    return _filter(scope)
-
-
-# --- scope -----------------------------------------------------------------------------------------------------------
-
-
-def _scope(run: SyncRun, tenant: Tenant) -> Scope:
-    """What the run has to prove: everything created before it started, or what was updated on its days."""
-    if run.is_full:
-        return Scope(created_before=run.started_at.replace(microsecond=0))
-    return Scope(
-        updated_from=_midnight(run.since, tenant) if run.since else None,
-        updated_before=_midnight(run.until + timedelta(days=1), tenant) if run.until else None,
-    )
-
-
-def _midnight(day: date, tenant: Tenant) -> datetime:
-    return datetime.combine(day, time.min, zoneinfo.ZoneInfo(tenant.timezone)).astimezone(UTC)
-
-
-def _filter(scope: Scope) -> str | None:
-    return search.everything(
-        search.created(before=scope.created_before),
-        search.updated(since=scope.updated_from, before=scope.updated_before),
-    )
+    return filter_of(scope)
 
 
 # --- the proof -------------------------------------------------------------------------------------------------------
@@ -258,10 +173,10 @@ def _filter(scope: Scope) -> str | None:
 
 def _compare(work: Work) -> Done:
     """Compare what was seen with the store's exact count: equal ends the resource, else it is read and counted again."""
-    scope = _scope(work.run, work.tenant)
+    scope = scope_of(work.run, work.tenant)
     count = _count(work)
     with tenants.write(work.tenant.id) as write:
-        checkpoint = _current(write, work)
+        checkpoint = current(write, work)
         if checkpoint is None:
             return Done(work.tenant.id)
         table = TABLES[work.resource.name]
@@ -303,7 +218,7 @@ def _end(write: Write, work: Work, checkpoint: SyncCheckpoint, status: RunStatus
 
 def _look_for_the_gone(write: Write, work: Work) -> tuple[Fetch, ...]:
     """What is alive here and was not seen in the whole store was deleted there: each is looked up by id."""
-    scope = _scope(work.run, work.tenant)
+    scope = scope_of(work.run, work.tenant)
     name = work.resource.name
     gone = versions.unseen(write, TABLES[name], work.run.id, scope, stored_before=work.run.started_at)
     refetches.mark(write, name, gone, "a full sync did not see it")
@@ -311,7 +226,7 @@ def _look_for_the_gone(write: Write, work: Work) -> tuple[Fetch, ...]:
 
 
 def _count(work: Work) -> int:
-    query = _filter(_scope(work.run, work.tenant))
+    query = filter_of(scope_of(work.run, work.tenant))
     return shops.ask(
         work.tenant,
         lambda client: client.count(work.resource, query),
