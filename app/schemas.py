@@ -305,8 +305,6 @@ class NewSync(Body):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.mode == "bulk":
-            raise ValueError("mode bulk is not available yet; use auto or pages")
         if self.since is not None and self.until is not None and self.since > self.until:
             raise ValueError("since must not be after until")
         return self

@@ -12,7 +12,7 @@ from app.problems import Refusal, documented
 from models import event_log, sync_runs, tenants
 from models.database import transaction
 from models.event_log import Level
-from models.sync_runs import RunStatus, SyncCheckpoint, SyncRun
+from models.sync_runs import Mode, RunStatus, SyncCheckpoint, SyncRun
 from models.tenants import Tenant, TenantInactive
 
 #: Runs that ``/api/sync-status`` shows; each can be asked for by its id.
@@ -35,7 +35,9 @@ def begin(tenant: Tenant, query: schemas.ShopQuery, body: schemas.NewSync) -> tu
 
     While one is running: 409, with its id as `syncId`. `since` and `until` are days of last change, both inclusive.
     """
-    run_id = tasks.sync.begin(tenant.id, resources=body.resources, since=body.since, until=body.until)
+    run_id = tasks.sync.begin(
+        tenant.id, resources=body.resources, mode=Mode(body.mode), since=body.since, until=body.until
+    )
     return schemas.SyncStarted(sync_id=run_id), 202
 
 
@@ -66,7 +68,7 @@ def _cancelled(session: Session, tenant: Tenant, run_id: UUID) -> bool:
     run = _of_tenant(sync_runs.get(session, run_id, for_update=True), tenant)
     if run.status != RunStatus.RUNNING:
         return False
-    sync_runs.finish(session, run, RunStatus.CANCELLED)
+    tasks.sync.cancel(session, run)
     return True
 
 

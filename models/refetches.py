@@ -32,7 +32,7 @@ class Refetch(SQLModel, table=True):
 
 _MARK = """
 insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at, marked_at, due_at)
-select :tenant_id, :resource, shopify_id, :reason, :at, :at, :at from unnest(cast(:ids as bigint[])) as shopify_id
+select :tenant_id, :resource, shopify_id, :reason, :at, :at, :due from unnest(cast(:ids as bigint[])) as shopify_id
 on conflict (tenant_id, resource, shopify_id) do update
 set marked_at = excluded.marked_at, reason = excluded.reason
 """
@@ -43,13 +43,22 @@ where tenant_id = :tenant_id and resource = :resource and shopify_id = any(:ids)
 """
 
 
-def mark(write: Write, resource: str, shopify_ids: Iterable[int], reason: str) -> None:
-    """These must be fetched by a read that begins from now on."""
+def mark(
+    write: Write, resource: str, shopify_ids: Iterable[int], reason: str, *, after: timedelta = timedelta(0)
+) -> None:
+    """These must be fetched by a read that begins from now on. ``after``: until when whoever marks them sees to it."""
     ids = sorted(shopify_ids)
     if ids:
         write.session.execute(
             text(_MARK),
-            {"tenant_id": write.tenant.id, "resource": resource, "ids": ids, "reason": reason, "at": write.at},
+            {
+                "tenant_id": write.tenant.id,
+                "resource": resource,
+                "ids": ids,
+                "reason": reason,
+                "at": write.at,
+                "due": write.at + after,
+            },
         )
 
 
@@ -63,6 +72,30 @@ def clear(write: Write, resource: str, shopify_ids: Iterable[int], *, read_at: d
 
 def get(session: Session, tenant_id: uuid.UUID, resource: str, shopify_id: int) -> Refetch | None:
     return session.get(Refetch, (tenant_id, resource, shopify_id))
+
+
+def of(session: Session, tenant_id: uuid.UUID, resource: str, *, above: int, limit: int) -> Sequence[int]:
+    """Marked ids of a resource, those above ``above`` in their order."""
+    return session.exec(
+        select(Refetch.shopify_id)
+        .where(
+            col(Refetch.tenant_id) == tenant_id,
+            col(Refetch.resource) == resource,
+            col(Refetch.shopify_id) > above,
+        )
+        .order_by(col(Refetch.shopify_id))
+        .limit(limit)
+    ).all()
+
+
+def release(write: Write, resource: str) -> None:
+    """Nobody sees to the marks of a resource any more: each is due now."""
+    write.session.execute(
+        text(
+            "update refetches set due_at = :at where tenant_id = :tenant_id and resource = :resource and due_at > :at"
+        ),
+        {"tenant_id": write.tenant.id, "resource": resource, "at": write.at},
+    )
 
 
 def postpone(session: Session, tenant_id: uuid.UUID, resource: str, shopify_id: int, *, until: datetime) -> None:

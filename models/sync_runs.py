@@ -30,10 +30,20 @@ class RunStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Mode(StrEnum):
+    """How history is read. ``auto``: by a bulk operation where pages would take long."""
+
+    AUTO = "auto"
+    PAGES = "pages"
+    BULK = "bulk"
+
+
 class Stage(StrEnum):
     """What a resource's next step is."""
 
     TOTAL = "total"
+    BULK = "bulk"
+    DETAILS = "details"
     HISTORY = "history"
     CHANGES = "changes"
     COUNT = "count"
@@ -49,7 +59,7 @@ class SyncRun(SQLModel, table=True):
 
     id: uuid.UUID = id_field()
     tenant_id: uuid.UUID = Field(foreign_key="tenants.id")
-    mode: str
+    mode: Mode = Field(sa_type=sqlalchemy.String)
     status: RunStatus = Field(default=RunStatus.RUNNING, sa_type=sqlalchemy.Text)
     since: date | None = None
     until: date | None = None
@@ -99,7 +109,7 @@ def start(
     tenant_id: uuid.UUID,
     *,
     resources: Sequence[str],
-    mode: str = "pages",
+    mode: Mode = Mode.AUTO,
     since: date | None = None,
     until: date | None = None,
 ) -> SyncRun:

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from models import (
+    bulk_operations,
     customers,
     event_log,
     orders,
@@ -20,6 +21,7 @@ METADATA = SQLModel.metadata
 
 __all__ = [
     "METADATA",
+    "bulk_operations",
     "customers",
     "event_log",
     "orders",

@@ -195,6 +195,11 @@ class Budget:
         """Nobody asks this shop for ``wait`` seconds: it answered 429, which no cost explains."""
         self._change(functools.partial(_block, wait=wait), CONTENTION_SETTLE)
 
+    def restore_rate(self) -> float:
+        """Points a second, as the shop's last answer told; what the smallest plan gives before there was one."""
+        entry = self._store.get(self._key)
+        return STANDARD_RESTORE_RATE if entry is None else Bucket.from_bytes(entry.value).restore_rate
+
     def _let_go(self, points: float) -> str | None:
         """The reservation that this thread holds, or else another of the same size."""
         thread = threading.get_ident()

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from shopify import shop, subscriptions, transport
+from shopify import bulk, shop, subscriptions, transport
 from shopify.answers import Answer, answer_of
 from shopify.cost import Cost
-from shopify.errors import CountNotExact, ShopUnavailable
+from shopify.errors import CountNotExact, QueryRefused, ShopUnavailable
 from shopify.mapping import reason_of
 from shopify.resource import PAGE_SIZE, Nested, Resource
 from shopify.version import API_VERSION
@@ -43,6 +43,15 @@ class Node:
 
     node: dict[str, Any] | None
     #: Of all the queries that it took.
+    cost: Cost | None
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """Those of some ids that the shop has, their lists as far as one page."""
+
+    nodes: list[dict[str, Any]]
     cost: Cost | None
     read_at: datetime
 
@@ -121,6 +130,15 @@ class Client:
                 return Node(node, spent, read_at)
         raise ShopUnavailable(f"{resource.name} {shopify_id} changes faster than it can be read")
 
+    def nodes(self, resource: Resource, shopify_ids: Sequence[int]) -> Nodes:
+        """Several by their ids, in one question. A nested list longer than a page is not read on: its row is not whole."""
+        read_at = datetime.now(UTC)
+        answer = self.execute(resource.nodes_query, {"ids": [resource.gid(each) for each in shopify_ids]})
+        nodes = answer.data.get("nodes")
+        if not isinstance(nodes, list):
+            raise ShopUnavailable(f"the answer about some {resource.name} is no list")
+        return Nodes([node for node in nodes if isinstance(node, dict) and node], answer.cost, read_at)
+
     def _rest(self, resource: Resource, node: dict[str, Any], nested: Nested) -> "_Rest":
         """Append to ``node`` what follows the first page of one of its lists."""
         spent: Cost | None = None
@@ -158,6 +176,27 @@ class Client:
         except ValidationError as error:
             reason = reason_of(error)
         raise ShopUnavailable(f"the answer about the shop makes no sense: {reason}")
+
+    def start_bulk(self, resource: Resource, search: str | None = None) -> str:
+        """Have Shopify read everything that ``search`` finds, the newest first if it will. Returns the operation's id.
+
+        Raises BulkOperationInProgress.
+        """
+        try:
+            return self._start_bulk(bulk.query_of(resource, search, newest_first=True))
+        except QueryRefused:
+            return self._start_bulk(bulk.query_of(resource, search, newest_first=False))
+
+    def _start_bulk(self, query: str) -> str:
+        return bulk.started(self.execute(bulk.START, {"query": query}).data)
+
+    def bulk_operation(self, operation_id: str) -> bulk.BulkOperation | None:
+        """How a bulk operation stands. None: the shop knows of none of that id."""
+        return bulk.operation_of(self.execute(bulk.QUERY, {"id": operation_id}).data)
+
+    def cancel_bulk(self, operation_id: str) -> None:
+        """Stop a bulk operation. One that has ended is left as it is."""
+        self.execute(bulk.CANCEL, {"id": operation_id})
 
     def subscriptions(self, uri: str) -> dict[str, str]:
         """The ids of the webhook subscriptions to an address, by GraphQL's name of their topic."""

@@ -59,6 +59,18 @@ class QueryRefused(ShopifyError):
     """Our mistake: a field that does not exist, a filter that is not applied, a query that costs too much."""
 
 
+class BulkOperationInProgress(ShopifyError):
+    """As many bulk operations as are allowed run for this app and shop: wait for one to end."""
+
+
+class LinkExpired(ShopifyError):
+    """The link to a bulk operation's file is no longer good."""
+
+
+class FileInvalid(ShopifyError):
+    """A bulk operation's file is not what was asked for: a line that is no node, or children that do not follow their parent."""
+
+
 class CountNotExact(ShopifyError):
     """The shop gave a lower bound where an exact count was asked for."""
 

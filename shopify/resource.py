@@ -50,6 +50,15 @@ class Nested:
 
 
 @dataclass(frozen=True)
+class Bulk:
+    """How a bulk operation asks for a resource: its connections as edges, and none inside a list."""
+
+    selection: str
+    #: The kind of a child's global id to the connection that it is of, as in ``LineItem`` of ``lineItems``.
+    connections: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Resource:
     """One resource, complete: adding another is a file with one of these, and its name in ``resources.RESOURCES``."""
 
@@ -68,9 +77,12 @@ class Resource:
     #: Variable: id.
     node_query: str
     node_cost: int
+    #: Variable: ids. Costs what one does.
+    nodes_query: str
     #: Variable: search. Exact, without a limit.
     count_query: str
     count_cost: int
+    bulk: Bulk
 
     #: Raise RowRejected.
     from_node: Callable[[Mapping[str, Any]], Row]
@@ -104,6 +116,10 @@ def page_query(connection: str, sort_keys: str, selection: str) -> str:
 
 def node_query(field: str, selection: str) -> str:
     return f"""query Node($id: ID!) {{ {field}(id: $id) {{ {selection} }} }}"""
+
+
+def nodes_query(gid_kind: str, selection: str) -> str:
+    return f"""query Nodes($ids: [ID!]!) {{ nodes(ids: $ids) {{ ... on {gid_kind} {{ {selection} }} }} }}"""
 
 
 def nested_query(field: str, connection: str, selection: str) -> str:

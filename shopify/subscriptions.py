@@ -9,8 +9,8 @@ from typing import Any
 from shopify.errors import ShopUnavailable
 from shopify.resources import RESOURCES
 
-#: Topics of the shop and the app itself.
-SHOP_TOPICS = ("app/scopes_update", "app/uninstalled", "shop/update")
+#: Topics of the shop, of the app itself and of what it asked for.
+SHOP_TOPICS = ("app/scopes_update", "app/uninstalled", "bulk_operations/finish", "shop/update")
 #: More than there are topics: a shop has each once for our address.
 _MOST = 250
 #: Points of QUERY, and of each mutation in a document.

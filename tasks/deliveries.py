@@ -120,6 +120,8 @@ class Written:
     fetches: tuple[Fetch, ...] = ()
     #: The shop has to be asked whether it still knows us.
     asks_shop: bool = False
+    #: The bulk operation that has ended.
+    ended_operation: str | None = None
 
 
 def write(tenant_id: uuid.UUID, deliveries: Sequence[Delivery]) -> list[Written]:
@@ -245,6 +247,8 @@ def _carry_out(write: Write, event: events.Event, triggered_at: datetime) -> Wri
             return Written(
                 DeliveryStatus.RECORDED, "the app was uninstalled, it says: Shopify is asked", asks_shop=True
             )
+        case events.BulkFinished(operation_id, status, _):
+            return Written(DeliveryStatus.RECORDED, f"a bulk operation {status}", ended_operation=operation_id)
         case _:
             return Written(DeliveryStatus.RECORDED, "recorded")
 

@@ -102,6 +102,11 @@ def ask(
     return answer
 
 
+def restore_rate(tenant: Tenant) -> float:
+    """Points that the shop gives a second, as far as it has told."""
+    return _budget(tenant.shop_domain).restore_rate()
+
+
 def _take(budget: Budget, cost: int, *, reserve: int) -> None:
     wait = budget.take(cost, reserve=reserve)
     if 0 < wait <= LONGEST_SLEEP:

@@ -16,6 +16,8 @@ from shopify.row import Row, RowRejected
 
 #: A read that begins now is not yet settled for a version of this very second; one that waits this long is.
 SETTLING = timedelta(seconds=3)
+#: Until when a sync sees to what its bulk file told in part: longer than it reads any file.
+DETAILED_LATER = timedelta(hours=12)
 _NOTHING = Outcome(frozenset(), frozenset(), 0, frozenset())
 
 
@@ -59,7 +61,11 @@ def store(
     if origin.read_at is not None:
         # A read that lost to something newer lagged behind it, and says nothing of what was to be fetched.
         refetches.clear(write, resource, outcome.stored, read_at=origin.read_at)
-    marked = _fetches(write, resource, [] if by_id else rows, outcome)
+    if origin.is_bulk:
+        _mark_for_details(write, resource, rows, outcome)
+        marked: tuple[Fetch, ...] = ()
+    else:
+        marked = _fetches(write, resource, [] if by_id else rows, outcome)
     return Stored(outcome.stored, marked, outcome.new_to_run, outcome.mended)
 
 
@@ -75,6 +81,13 @@ def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome)
     settle = [Fetch(resource, shopify_id, SETTLING) for shopify_id in sorted(outcome.ambiguous)]
     whole = [Fetch(resource, row.shopify_id) for row in partial if row.shopify_id not in outcome.ambiguous]
     return tuple(settle + whole)
+
+
+def _mark_for_details(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome) -> None:
+    """Mark what the sync itself reads again once its file is at its end: there may be a hundred thousand."""
+    partial = {row.shopify_id for row in rows if not row.is_whole} & outcome.mended
+    refetches.mark(write, resource, partial, "a bulk file tells it only in part", after=DETAILED_LATER)
+    refetches.mark(write, resource, outcome.ambiguous, "its versions cannot be told apart", after=DETAILED_LATER)
 
 
 def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *, source: str) -> Outcome:

@@ -1,5 +1,6 @@
 """Syncs: a run is a chain of messages a resource, each of which carries out one step and enqueues the next."""
 
+import random
 import uuid
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -8,15 +9,16 @@ from typing import Any
 import dramatiq
 from sqlmodel import Session
 
-from models import sync_runs, tenants
+from models import bulk_operations, sync_runs, tenants
 from models.columns import now
 from models.database import OUTAGES, transaction
 from models.event_log import Level, record
-from models.sync_runs import RunStatus, SyncRun
+from models.sync_runs import Mode, RunStatus, SyncRun
 from models.tenants import Tenant, TenantInactive, TenantStatus, Write
+from shopify import bulk
 from shopify.errors import AccessDenied, CountNotExact, QueryRefused, UnknownTimeZone
 from shopify.resources import RESOURCES
-from tasks import fetches, sync_steps
+from tasks import fetches, shops, sync_steps
 from tasks.outbox import outbox
 from tasks.shops import CredentialsRefused, Postponed
 from tasks.sync_work import Position
@@ -35,6 +37,7 @@ def begin(
     tenant_id: uuid.UUID,
     *,
     resources: Sequence[str] | None = None,
+    mode: Mode = Mode.AUTO,
     since: date | None = None,
     until: date | None = None,
 ) -> uuid.UUID:
@@ -43,7 +46,7 @@ def begin(
     Raises RunInProgress and TenantInactive.
     """
     with tenants.write(tenant_id) as write:
-        return _start(write, resources=resources, since=since, until=until)
+        return _start(write, resources=resources, mode=mode, since=since, until=until)
 
 
 def begin_first(session: Session, tenant: Tenant) -> uuid.UUID:
@@ -55,11 +58,12 @@ def _start(
     write: Write,
     *,
     resources: Sequence[str] | None = None,
+    mode: Mode = Mode.AUTO,
     since: date | None = None,
     until: date | None = None,
 ) -> uuid.UUID:
     run = sync_runs.start(
-        write.session, write.tenant.id, resources=tuple(resources or RESOURCES), since=since, until=until
+        write.session, write.tenant.id, resources=tuple(resources or RESOURCES), mode=mode, since=since, until=until
     )
     record(write, Level.INFO, "sync", "sync started")
     outbox.send(write.session, prepare_run, str(run.id), run.epoch)
@@ -125,9 +129,39 @@ def advance(run_id: str, resource: str, epoch: int, step: int) -> None:
         if done is None:
             return
         if done.next_step is not None:
-            delay = int(done.delay.total_seconds() * 1000) or None
+            delay = int(done.delay.total_seconds() * 1000 * random.uniform(1.0, 1.2)) or None  # noqa: S311  not a secret
             advance.send_with_options(args=(run_id, resource, epoch, done.next_step), delay=delay)
         fetches.enqueue(done.tenant_id, done.fetches)
+
+
+def wake(tenant_id: uuid.UUID, operation_id: str) -> None:
+    """Have the resource that waits for a bulk operation look at it now; its own next look does no harm."""
+    with transaction() as session:
+        waiting = bulk_operations.waiting_for(session, tenant_id, operation_id)
+    if waiting is not None:
+        run, checkpoint = waiting
+        advance.send(str(run.id), checkpoint.resource, run.epoch, checkpoint.step)
+
+
+def cancel(session: Session, run: SyncRun) -> None:
+    """End a run, and the bulk operations that it has started when the transaction commits. Its checkpoints stay."""
+    for operation_id in bulk_operations.under_way(session, run.id):
+        outbox.send(session, stop_operation, str(run.tenant_id), operation_id)
+    sync_runs.finish(session, run, RunStatus.CANCELLED)
+
+
+@dramatiq.actor(queue_name="sync", infrastructure_errors=OUTAGES, max_retries=3)
+def stop_operation(tenant_id: str, operation_id: str) -> None:
+    """Free a place among the five operations of a shop. Safe to run twice: one that has ended is left alone."""
+    tenant = shops.load(uuid.UUID(tenant_id))
+    if tenant is None or tenant.status != TenantStatus.ACTIVE:
+        return
+    try:
+        shops.ask(tenant, lambda client: client.cancel_bulk(operation_id), cost=bulk.MUTATION_COST)
+    except Postponed as postponed:
+        stop_operation.send_with_options(args=(tenant_id, operation_id), delay=postponed.milliseconds)
+    except HOPELESS:
+        return  # it ends by itself
 
 
 @dramatiq.actor(queue_name="sync", infrastructure_errors=OUTAGES, max_retries=20)

@@ -19,7 +19,7 @@ from models.versions import Origin, Scope
 from shopify import shop
 from shopify.client import Page, SortKey
 from shopify.resources.orders import ALL_ORDERS
-from tasks import shops, subscriptions
+from tasks import bulk_steps, shops, subscriptions
 from tasks.shops import RESERVE, Postponed
 from tasks.store import Fetch, store
 from tasks.sync_work import Done, Position, Work, current, filter_of, quarantine_rows, scope_of
@@ -108,12 +108,16 @@ def _load(position: Position) -> tuple[SyncRun | None, Tenant | None]:
 def _read_total(work: Work) -> Done:
     """What the store counts now, so that progress can be told."""
     total = _count(work)
+    is_bulk = bulk_steps.is_worth_it(work, total)
     with tenants.write(work.tenant.id) as write:
         checkpoint = current(write, work)
         if checkpoint is None:
             return Done(work.tenant.id)
         checkpoint.total = total
-        checkpoint.stage = Stage.HISTORY if work.run.is_full else Stage.CHANGES
+        if is_bulk:
+            checkpoint.stage = Stage.BULK
+        else:
+            checkpoint.stage = Stage.HISTORY if work.run.is_full else Stage.CHANGES
         checkpoint.step += 1
         return Done(work.tenant.id, checkpoint.step)
 
@@ -237,6 +241,8 @@ def _count(work: Work) -> int:
 
 _STEPS: Mapping[Stage, Callable[[Work], Done]] = {
     Stage.TOTAL: _read_total,
+    Stage.BULK: bulk_steps.step,
+    Stage.DETAILS: bulk_steps.read_details,
     Stage.HISTORY: _read_page,
     Stage.CHANGES: _read_page,
     Stage.COUNT: _compare,

@@ -10,7 +10,7 @@ from brokers.errors import MessageTooLarge
 from models.database import OUTAGES
 from models.tenants import TenantInactive, TenantStatus
 from shopify.webhooks import WebhookHeaders
-from tasks import deliveries, fetches, standing
+from tasks import deliveries, fetches, standing, sync
 from tasks.connection import broker
 from tasks.deliveries import Delivery
 
@@ -69,6 +69,9 @@ def process_webhooks(messages: list[dramatiq.Message[Any]]) -> None:
 def _write(tenant_id: uuid.UUID, portion: list[Delivery]) -> None:
     written = deliveries.write(tenant_id, portion)
     fetches.enqueue(tenant_id, [fetch for each in written for fetch in each.fetches])
+    for each in written:
+        if each.ended_operation is not None:
+            sync.wake(tenant_id, each.ended_operation)
     if any(each.asks_shop for each in written):
         standing.ask_shop.send(str(tenant_id))
 

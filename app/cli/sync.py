@@ -12,7 +12,7 @@ from app.cli.tenants import found, shop_argument
 from models import event_log, sync_runs, tenants
 from models.database import transaction
 from models.event_log import Level
-from models.sync_runs import RunStatus
+from models.sync_runs import Mode, RunStatus
 from shopify.resources import RESOURCES
 
 
@@ -24,10 +24,11 @@ def group() -> None:
 @group.command()
 @shop_argument
 @click.option("--resource", "resources", multiple=True, type=click.Choice(list(RESOURCES)), help="May be repeated.")
+@click.option("--mode", type=click.Choice(list(Mode)), default=Mode.AUTO, help="How history is read.")
 @click.option("--since", help="First day of last change, such as 2026-03-31.")
 @click.option("--until", help="Last day of last change.")
 @with_appcontext
-def start(shop_domain: str, resources: tuple[str, ...], since: str | None, until: str | None) -> None:
+def start(shop_domain: str, resources: tuple[str, ...], mode: Mode, since: str | None, until: str | None) -> None:
     """Begin a sync; of everything, unless an option says less."""
     try:
         # The body of POST /api/sync: what is possible there is possible here
@@ -36,7 +37,9 @@ def start(shop_domain: str, resources: tuple[str, ...], since: str | None, until
         raise click.UsageError("; ".join(_told(each) for each in error.errors())) from None
     with transaction() as session:
         tenant = found(session, shop_domain)
-    run_id = tasks.sync.begin(tenant.id, resources=chosen.resources, since=chosen.since, until=chosen.until)
+    run_id = tasks.sync.begin(
+        tenant.id, resources=chosen.resources, mode=Mode(mode), since=chosen.since, until=chosen.until
+    )
     click.echo(f"sync {run_id}")
 
 
@@ -74,6 +77,6 @@ def cancel(shop_domain: str) -> None:
         run = sync_runs.get(write.session, newest[0].id, for_update=True) if newest else None
         if run is None or run.status != RunStatus.RUNNING:
             raise click.ClickException("no sync is running")
-        sync_runs.finish(write.session, run, RunStatus.CANCELLED)
+        tasks.sync.cancel(write.session, run)
         event_log.record(write, Level.INFO, "sync", "sync cancelled")
     click.echo(f"sync {run.id} is cancelled")

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from shopify import cost
 from shopify.mapping import GRAPHQL, REST, row, validated
-from shopify.resource import PAGE_SIZE, Resource, TopicKind, count_query, node_query, page_query
+from shopify.resource import PAGE_SIZE, Bulk, Resource, TopicKind, count_query, node_query, nodes_query, page_query
 from shopify.row import Row
 from shopify.scalars import Flag, Id, State, Tags, Text, Time, gid, object_of
 
@@ -89,8 +89,10 @@ RESOURCE = Resource(
     page_cost=cost.connection(PAGE_SIZE, *_OBJECTS),
     node_query=node_query("customer", _SELECTION),
     node_cost=cost.OBJECT + sum(_OBJECTS),
+    nodes_query=nodes_query("Customer", _SELECTION),
     count_query=count_query("customersCount"),
     count_cost=cost.COUNT,
+    bulk=Bulk(_SELECTION),
     from_node=from_node,
     from_payload=from_payload,
     topics={

@@ -11,6 +11,7 @@ from shopify import cost
 from shopify.mapping import GRAPHQL, REST, Connection, children, is_complete, nodes_of, row, validated
 from shopify.resource import (
     PAGE_SIZE,
+    Bulk,
     Nested,
     Part,
     Resource,
@@ -18,6 +19,7 @@ from shopify.resource import (
     count_query,
     nested_query,
     node_query,
+    nodes_query,
     page_query,
 )
 from shopify.row import Row
@@ -50,18 +52,25 @@ _LINE = """id title variantTitle sku vendor quantity currentQuantity product { i
       originalUnitPriceSet { shopMoney { amount currencyCode } } totalDiscountSet { shopMoney { amount currencyCode } }"""
 
 
+_OWN = """
+      id name email createdAt processedAt updatedAt cancelledAt cancelReason closedAt test confirmed note tags sourceName
+      currencyCode presentmentCurrencyCode displayFinancialStatus displayFulfillmentStatus customer { id }
+      totalPriceSet { shopMoney { amount currencyCode } } currentTotalPriceSet { shopMoney { amount currencyCode } }
+      subtotalPriceSet { shopMoney { amount currencyCode } } totalTaxSet { shopMoney { amount currencyCode } }
+      totalDiscountsSet { shopMoney { amount currencyCode } } totalRefundedSet { shopMoney { amount currencyCode } }
+"""
+_REFUND = "id createdAt processedAt note totalRefundedSet { shopMoney { amount currencyCode } }"
+
+
 def _selection(lines: int) -> str:
     return f"""
-      id name email createdAt processedAt updatedAt cancelledAt cancelReason closedAt test confirmed note tags sourceName
-      currencyCode presentmentCurrencyCode displayFinancialStatus displayFulfillmentStatus customer {{ id }}
-      totalPriceSet {{ shopMoney {{ amount currencyCode }} }} currentTotalPriceSet {{ shopMoney {{ amount currencyCode }} }}
-      subtotalPriceSet {{ shopMoney {{ amount currencyCode }} }} totalTaxSet {{ shopMoney {{ amount currencyCode }} }}
-      totalDiscountsSet {{ shopMoney {{ amount currencyCode }} }} totalRefundedSet {{ shopMoney {{ amount currencyCode }} }}
+      {_OWN}
       lineItems(first: {lines}) {{ pageInfo {{ hasNextPage endCursor }} nodes {{ {_LINE} }} }}
-      refunds(first: {REFUNDS}) {{ id createdAt processedAt note totalRefundedSet {{ shopMoney {{ amount currencyCode }} }} }}
+      refunds(first: {REFUNDS}) {{ {_REFUND} }}
     """
 
 
+_BULK = f"{_OWN} lineItems {{ edges {{ node {{ {_LINE} }} }} }} refunds(first: {REFUNDS}) {{ {_REFUND} }}"
 _LINE_OBJECTS = (cost.OBJECT, cost.OBJECT)  # product, variant
 
 
@@ -317,8 +326,10 @@ RESOURCE = Resource(
     page_cost=cost.connection(PAGE_SIZE, *_objects(PAGE_LINES)),
     node_query=node_query("order", _selection(PAGE_SIZE)),
     node_cost=cost.OBJECT + sum(_objects(PAGE_SIZE)),
+    nodes_query=nodes_query("Order", _selection(PAGE_SIZE)),
     count_query=count_query("ordersCount"),
     count_cost=cost.COUNT,
+    bulk=Bulk(_BULK, {"LineItem": "lineItems"}),
     from_node=from_node,
     from_payload=from_payload,
     topics={

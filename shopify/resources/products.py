@@ -10,12 +10,14 @@ from shopify import cost
 from shopify.mapping import GRAPHQL, REST, Connection, children, is_complete, nodes_of, row, validated
 from shopify.resource import (
     PAGE_SIZE,
+    Bulk,
     Nested,
     Resource,
     TopicKind,
     count_query,
     nested_query,
     node_query,
+    nodes_query,
     page_query,
 )
 from shopify.row import Row
@@ -27,11 +29,12 @@ PAGE_VARIANTS = 100
 PAYLOAD_VARIANTS = 100
 
 _VARIANT = "id title sku price compareAtPrice position inventoryQuantity updatedAt"
+_OWN = "id title handle status vendor productType tags publishedAt createdAt updatedAt"
 
 
 def _selection(variants: int) -> str:
     return f"""
-      id title handle status vendor productType tags publishedAt createdAt updatedAt
+      {_OWN}
       variants(first: {variants}) {{ pageInfo {{ hasNextPage endCursor }} nodes {{ {_VARIANT} }} }}
     """
 
@@ -138,8 +141,10 @@ RESOURCE = Resource(
     page_cost=cost.connection(PAGE_SIZE, cost.connection(PAGE_VARIANTS)),
     node_query=node_query("product", _selection(PAGE_SIZE)),
     node_cost=cost.OBJECT + cost.connection(PAGE_SIZE),
+    nodes_query=nodes_query("Product", _selection(PAGE_SIZE)),
     count_query=count_query("productsCount"),
     count_cost=cost.COUNT,
+    bulk=Bulk(f"{_OWN} variants {{ edges {{ node {{ {_VARIANT} }} }} }}", {"ProductVariant": "variants"}),
     from_node=from_node,
     from_payload=from_payload,
     topics={

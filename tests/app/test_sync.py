@@ -50,7 +50,6 @@ def test_a_second_sync_is_told_of_the_running_one(begin):
         ({"resources": ["orders", "orders"]}, "resources"),
         ({"resources": ["carts"]}, "resources"),
         ({"resources": "orders"}, "resources"),
-        ({"mode": "bulk"}, "not available yet"),
         ({"mode": "fast"}, "mode"),
         ({"since": "2026-02-01", "until": "2026-01-01"}, "since"),
         ({"since": 1767225600}, "since"),
