@@ -107,7 +107,7 @@ def slices(
     last = _Group(start)
     cut: ShopUnavailable | None = None
     try:
-        for line, end in _lines(chunks, start):
+        for line, end in _lines(chunks, start, size):
             node = _node(resource, line)
             if "__parentId" in node:
                 last.add(resource, node, end)
@@ -120,8 +120,6 @@ def slices(
             last = _Group.of(resource, node, end)
     except ShopUnavailable as error:
         cut = error
-    if cut is None and size is not None and last.end < size:
-        cut = ShopUnavailable(f"a bulk operation's file was cut off after {last.end} of {size} bytes")
     if cut is None:
         last.move_to(whole)
     if whole.nodes:
@@ -158,8 +156,11 @@ class _Group:
         whole.end = self.end
 
 
-def _lines(chunks: Iterable[bytes], start: int) -> Iterator[tuple[bytes, int]]:
-    """Each line with its newline, and the offset of the byte after it. The last one may have none."""
+def _lines(chunks: Iterable[bytes], start: int, size: int | None) -> Iterator[tuple[bytes, int]]:
+    """Each line with its newline, and the offset of the byte after it. The last one may have none.
+
+    Raises FileInvalid, and ShopUnavailable where the file ends before its ``size``.
+    """
     rest, offset = b"", start
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -169,8 +170,11 @@ def _lines(chunks: Iterable[bytes], start: int) -> Iterator[tuple[bytes, int]]:
                 yield line + b"\n", offset
         if len(rest) > MAX_LINE:
             raise FileInvalid(f"a line is longer than {MAX_LINE} bytes")
+    end = offset + len(rest)
+    if size is not None and end < size:
+        raise ShopUnavailable(f"a bulk operation's file was cut off after {end} of {size} bytes")
     if rest.strip():
-        yield rest, offset + len(rest)
+        yield rest, end
 
 
 def _node(resource: Resource, line: bytes) -> dict[str, Any]:

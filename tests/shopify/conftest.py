@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -78,3 +79,29 @@ def shop(monkeypatch) -> Iterator[Shop]:
     server.shutdown()
     server.server_close()
     thread.join(5)
+
+
+@pytest.fixture
+def answering() -> Callable[..., Any]:
+    """A server whose GETs are answered by ``answer(request) -> (status, headers, body)``; its address."""
+
+    @contextmanager
+    def serve(answer: Callable[[BaseHTTPRequestHandler], tuple[int, dict[str, str], bytes]]) -> Iterator[str]:
+        class Files(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, headers, body = answer(self)
+                self.send_response(status)
+                for name, value in ({"Content-Length": str(len(body))} | headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}/file"
+            server.shutdown()
+
+    return serve

@@ -1,0 +1,209 @@
+"""A bulk operation's file: from bytes to whole resources, from any of its resources on."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shopify import bulk, bulk_file
+from shopify.errors import BulkOperationInProgress, FileInvalid, LinkExpired, QueryRefused, ShopUnavailable
+from shopify.resources import RESOURCES
+
+ORDERS = RESOURCES["orders"]
+
+
+def an_order(number, *lines):
+    """Its lines of the file."""
+    gid = f"gid://shopify/Order/{number}"
+    children = [{"id": f"gid://shopify/LineItem/{line}", "title": "Ä\u2028", "__parentId": gid} for line in lines]
+    return [{"id": gid, "name": f"#{number}"}, *children]
+
+
+def file_of(*orders):
+    return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for order in orders for line in order)
+
+
+def read(content, *, start=0, size=None, most=bulk_file.SLICE, chunk=7):
+    chunks = (content[at : at + chunk] for at in range(start, len(content), chunk))
+    return list(bulk_file.slices(ORDERS, chunks, start=start, size=len(content) if size is None else size, most=most))
+
+
+def shape(slices):
+    return [
+        (node["id"], [child["id"] for child in node["lineItems"]["nodes"]]) for each in slices for node in each.nodes
+    ]
+
+
+FILE = file_of(an_order(1, 11, 12), an_order(2), an_order(3, 31))
+SHAPE = [
+    ("gid://shopify/Order/1", ["gid://shopify/LineItem/11", "gid://shopify/LineItem/12"]),
+    ("gid://shopify/Order/2", []),
+    ("gid://shopify/Order/3", ["gid://shopify/LineItem/31"]),
+]
+
+
+def test_a_resource_comes_with_its_lists_complete(tmp_path):
+    (found,) = read(FILE)
+    assert shape([found]) == SHAPE
+    assert found.nodes[0]["lineItems"]["pageInfo"] == {"hasNextPage": False}
+    assert (found.objects, found.end) == (6, len(FILE))
+
+
+@given(chunk=st.integers(1, 200), most=st.integers(0, 300), number=st.integers(0, 3))
+def test_it_can_be_read_on_from_the_end_of_any_slice_however_its_bytes_come(chunk, most, number):
+    slices = read(FILE, chunk=chunk, most=most)
+    assert shape(slices) == SHAPE
+    kept = slices[:number]
+    rest = read(FILE, start=kept[-1].end if kept else 0, chunk=chunk, most=most)
+    assert shape(kept) + shape(rest) == SHAPE
+    assert sum(each.objects for each in (*kept, *rest)) == 6
+
+
+@given(cut=st.integers(0, len(FILE) - 1))
+def test_of_a_file_that_is_cut_off_what_is_whole_is_given_before_the_cut_is_told(cut):
+    kept = []
+    with pytest.raises(ShopUnavailable, match="cut off"):
+        kept.extend(bulk_file.slices(ORDERS, iter([FILE[:cut]]), start=0, size=len(FILE)))
+    rest = read(FILE, start=kept[-1].end if kept else 0)
+    assert shape(kept) + shape(rest) == SHAPE
+
+
+def test_a_cut_within_a_line_is_no_line():
+    cut = FILE.index(b"LineItem/31")
+    slices = bulk_file.slices(ORDERS, iter([FILE[:cut]]), start=0, size=len(FILE))
+    assert shape([next(slices)]) == SHAPE[:2]
+    with pytest.raises(ShopUnavailable, match="cut off"):
+        next(slices)
+
+
+def test_a_file_whose_last_line_has_no_newline_and_that_has_empty_lines_is_whole():
+    assert shape(read(FILE.replace(b"\n", b"\n\n").rstrip(b"\n"))) == SHAPE
+
+
+def test_children_that_do_not_follow_their_parent_are_not_taken_for_a_whole_list():
+    parents_first = file_of(an_order(1), an_order(2), an_order(1, 11)[1:])
+    with pytest.raises(FileInvalid, match="follow"):
+        read(parents_first)
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"null", b"\xff", b"[" * 100_000, b'{"id": "\\ud800"'], ids=range(6))
+def test_a_line_that_is_no_object_makes_the_file_invalid(line):
+    with pytest.raises(FileInvalid):
+        read(FILE + line + b"\n")
+
+
+def test_a_child_of_a_kind_that_was_not_asked_for_makes_the_file_invalid():
+    stranger = [{"id": "gid://shopify/Order/9"}, {"id": "gid://shopify/Tax/1", "__parentId": "gid://shopify/Order/9"}]
+    with pytest.raises(FileInvalid):
+        read(file_of(stranger))
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(monkeypatch):
+    monkeypatch.setattr(bulk_file, "MAX_LINE", 1000)
+    with pytest.raises(FileInvalid, match="longer"):
+        read(b"x" * 2000)
+
+
+# --- the link ---------------------------------------------------------------------------------------------------------
+
+
+def fetch(url, **options):
+    with bulk_file.download(url, **options) as chunks:
+        return b"".join(chunks)
+
+
+def test_a_file_is_read_from_any_byte_on_whether_the_server_knows_ranges_or_not(answering):
+    for knows_ranges in (True, False):
+
+        def answer(request, knows=knows_ranges):
+            start = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+            if not knows:
+                return 200, {}, FILE
+            if start >= len(FILE):
+                return 416, {}, b""
+            return 206, {"Content-Range": f"bytes {start}-{len(FILE) - 1}/{len(FILE)}"}, FILE[start:]
+
+        with answering(answer) as url:
+            assert [fetch(url, start=start) for start in (0, 5, len(FILE))] == [FILE, FILE[5:], b""]
+
+
+def test_no_token_goes_to_the_host_of_the_file(answering):
+    seen = []
+
+    def answer(request):
+        seen.append(dict(request.headers))
+        return 200, {}, b""
+
+    with answering(answer) as url:
+        fetch(url)
+    assert not {"authorization", "x-shopify-access-token", "cookie"} & {name.lower() for name in seen[0]}
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(403, LinkExpired), (404, LinkExpired), (503, ShopUnavailable), (302, ShopUnavailable)]
+)
+def test_a_link_that_gives_no_file_says_why_without_saying_the_link(answering, status, error):
+    with (
+        answering(lambda _: (status, {"Location": "http://127.0.0.1:1/"}, b"<Error/>")) as url,
+        pytest.raises(error) as raised,
+    ):
+        fetch(f"{url}?signature=secret")
+    assert "secret" not in str(raised.value)
+
+
+def test_another_part_than_was_asked_for_is_refused(answering):
+    with (
+        answering(lambda _: (206, {"Content-Range": "bytes 0-3/4"}, b"abcd")) as url,
+        pytest.raises(ShopUnavailable, match="another part"),
+    ):
+        fetch(url, start=2)
+
+
+def test_fewer_bytes_than_were_announced_are_a_cut(answering):
+    with (
+        answering(lambda _: (200, {"Content-Length": "1000"}, b"abcd")) as url,
+        pytest.raises(ShopUnavailable, match="cut off"),
+    ):
+        fetch(url)
+
+
+# --- the operation ----------------------------------------------------------------------------------------------------
+
+
+def test_a_query_has_no_nodes_and_quotes_its_filter():
+    query = bulk.query_of(ORDERS, "created_at:<'2026-01-01T00:00:00Z'", newest_first=True)
+    assert query.startswith("{ orders(query: \"created_at:<'2026-01-01T00:00:00Z'\", reverse: true) { edges { node {")
+    assert "nodes" not in query
+    assert bulk.query_of(ORDERS, None, newest_first=False).startswith("{ orders { edges")
+
+
+def test_what_shopify_says_of_a_new_operation_is_told_apart():
+    def answer(operation, *errors):
+        return {"bulkOperationRunQuery": {"bulkOperation": operation, "userErrors": list(errors)}}
+
+    assert bulk.started(answer({"id": "gid://shopify/BulkOperation/1"})) == "gid://shopify/BulkOperation/1"
+    with pytest.raises(BulkOperationInProgress):
+        bulk.started(answer(None, {"field": None, "message": "one runs", "code": "OPERATION_IN_PROGRESS"}))
+    with pytest.raises(QueryRefused, match="too deep"):
+        bulk.started(answer(None, {"field": ["query"], "message": "too deep", "code": "INVALID"}))
+    for nonsense in ({}, answer(None), answer({"id": None}), {"bulkOperationRunQuery": None}):
+        with pytest.raises(ShopUnavailable):
+            bulk.started(nonsense)
+
+
+def test_an_operation_s_numbers_come_as_strings():
+    told = {
+        "id": "gid://shopify/BulkOperation/1",
+        "status": "COMPLETED",
+        "errorCode": None,
+        "objectCount": "12",
+        "fileSize": "340",
+    }
+    operation = bulk.operation_of({"bulkOperation": told | {"url": "https://files.example/secret"}})
+    assert (operation.object_count, operation.file_size) == (12, 340)
+    assert "secret" not in repr(operation)
+    assert bulk.operation_of({"bulkOperation": None}) is None
+    for nonsense in ({"status": "DONE"}, {"objectCount": "-1"}, {"fileSize": "many"}, {"id": None}):
+        with pytest.raises(ShopUnavailable):
+            bulk.operation_of({"bulkOperation": told | nonsense})
