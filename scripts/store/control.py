@@ -7,6 +7,8 @@ from typing import Any
 
 from . import truth
 from .actions import Actions, NotThere
+from .bulk.downloads import Downloads
+from .bulk.operations import BulkOperation, Pace
 from .changes import ChangeRefused
 from .deeds import perform_all
 from .deliveries import Delivery, Policy
@@ -50,6 +52,7 @@ class Control:
         self.outbox = outbox
         self.sender = outbox.sender
         self.traffic = traffic
+        self.downloads = Downloads()
         self._routes: list[tuple[str, re.Pattern[str], Route]] = [
             (method, re.compile(pattern.replace("{shop}", r"(?P<shop>[^/]+)") + r"\Z"), route)
             for method, pattern, route in self._table()
@@ -66,6 +69,11 @@ class Control:
             ("GET", "/control/shops/{shop}/payload", self._payload),
             ("POST", "/control/shops/{shop}/tokens", lambda match, *_: self._token(match)),
             ("DELETE", "/control/shops/{shop}/tokens", lambda match, *_: self._revoke(match)),
+            ("GET", "/control/shops/{shop}/bulk", lambda match, *_: self._bulk(self._shop(match))),
+            ("PATCH", "/control/shops/{shop}/bulk", self._change_bulk),
+            ("DELETE", "/control/shops/{shop}/bulk", lambda match, *_: {"forgotten": self._shop(match).bulk.forget()}),
+            ("POST", "/control/shops/{shop}/bulk/release", self._release),
+            ("POST", "/control/shops/{shop}/bulk/expire", self._expire),
             ("GET", "/control/webhooks", lambda *_: self._webhooks()),
             ("PATCH", "/control/webhooks", self._change_webhooks),
             ("DELETE", "/control/webhooks", lambda *_: {"lost": self.sender.clear()}),
@@ -174,6 +182,68 @@ class Control:
             raise ControlError(404, f"no {query['id']} among {query['kind']}")
         make: Any = {"orders": order_payload, "customers": customer_payload, "products": product_payload}[query["kind"]]
         return make(shop, record)
+
+    # Bulk operations
+
+    def _bulk(self, shop: Shop) -> Any:
+        pace, gate = shop.bulk.pace, shop.bulk.gate
+        return {
+            "createdSeconds": pace.created_seconds,
+            "linesPerSecond": pace.lines_per_second,
+            "ungroupedRoots": pace.ungrouped_roots,
+            "operations": [
+                {
+                    "id": operation.gid,
+                    "status": operation.status,
+                    "lines": operation.object_count,
+                    "rootLines": operation.root_object_count,
+                    "fileSize": operation.file_size,
+                    "isHeld": gate.holds(operation),
+                }
+                for operation in shop.bulk.all()
+            ],
+            "downloads": [
+                {
+                    "id": sent.operation.gid,
+                    "status": sent.status,
+                    "start": sent.start,
+                    "bytes": sent.bytes,
+                    "lines": sent.lines,
+                    "hasToken": sent.has_token,
+                    "faults": sent.faults,
+                    "isHeld": gate.holds(sent),
+                }
+                for sent in self.downloads.of(shop)
+            ],
+        }
+
+    def _change_bulk(self, match: re.Match[str], _: Query, body: Body) -> Any:
+        shop = self._shop(match)
+        unknown = set(body) - {"createdSeconds", "linesPerSecond", "ungroupedRoots"}
+        if unknown:
+            raise ControlError(400, f"unknown: {', '.join(sorted(unknown))}")
+        pace = shop.bulk.pace
+        shop.bulk.pace = Pace(
+            created_seconds=float(body.get("createdSeconds", pace.created_seconds)),
+            lines_per_second=float(body.get("linesPerSecond", pace.lines_per_second)),
+            ungrouped_roots=max(1, int(body.get("ungroupedRoots", pace.ungrouped_roots))),
+        )
+        return self._bulk(shop)
+
+    def _release(self, match: re.Match[str], _: Query, body: Body) -> Any:
+        """Let held operations and downloads go on: to their end, or with ``lines`` by so many lines."""
+        lines = body.get("lines")
+        return {"released": self._shop(match).bulk.gate.release(None if lines is None else max(1, int(lines)))}
+
+    def _expire(self, match: re.Match[str], _: Query, body: Body) -> Any:
+        """The links of ended operations, or of the one with ``id``, expire now."""
+        shop = self._shop(match)
+        operation: BulkOperation | None = None
+        if "id" in body:
+            operation = shop.bulk.get((parse_gid(str(body["id"])) or ("", 0))[1])
+            if operation is None:
+                raise ControlError(404, f"no {body['id']}")
+        return {"expired": shop.bulk.expire_links(operation)}
 
     # Webhooks
 

@@ -27,6 +27,7 @@ class Request:
     query: str
     variables: Mapping[str, Any]
     operation_name: str | None = None
+    origin: str = "http://127.0.0.1"
 
 
 class Executor:
@@ -63,7 +64,8 @@ class Executor:
         return compiled
 
     def _run(self, compiled: Compiled, shop: Shop, bucket: Bucket, request: Request) -> dict[str, Any]:
-        run = Run(shop, self._outbox, coerced_variables(compiled.operation, request.variables))
+        variables = coerced_variables(compiled.operation, request.variables)
+        run = Run(shop, self._outbox, variables, origin=request.origin)
         requested = requested_cost(compiled.prices, run.values)
         if requested > MAX_COST:
             raise Refused([too_costly(requested, MAX_COST)])

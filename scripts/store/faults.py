@@ -7,7 +7,24 @@ from typing import Any
 
 #: 429 is Shopify's rate limit by request, 5xx its own trouble, ``internal`` an INTERNAL_SERVER_ERROR with data null,
 #: ``slow`` an answer that takes its time, ``drop`` a connection closed without one, and ``cut`` one closed in the middle.
-KINDS = ("rate_limited", "server_error", "internal", "slow", "drop", "cut")
+REQUESTS = ("rate_limited", "server_error", "internal", "slow", "drop", "cut")
+#: How a bulk operation ends instead of completing, after ``lines`` lines.
+BULK_ENDS = {"bulk_failed": "FAILED", "bulk_expired": "EXPIRED", "bulk_canceled": "CANCELED"}
+#: What befalls a bulk operation: it stays CREATED, or RUNNING after ``lines`` lines, until released; its output is not
+#: grouped although that was asked; its link has expired when it ends.
+OPERATIONS = (*BULK_ENDS, "bulk_never_starts", "bulk_held", "bulk_ungrouped", "bulk_link_expired")
+#: What befalls the download of a result: 403, ``status``, ``bytes`` of it and no more, with the length announced
+#: (``download_cut``) or as if it were all (``download_short``), a trickle, Range ignored, or held after ``lines`` lines.
+DOWNLOADS = (
+    "download_expired",
+    "download_unavailable",
+    "download_cut",
+    "download_short",
+    "download_slow",
+    "download_ignores_range",
+    "download_held",
+)
+KINDS = (*REQUESTS, *OPERATIONS, *DOWNLOADS)
 
 
 @dataclass
@@ -21,6 +38,10 @@ class Fault:
     status: int = 503
     seconds: float = 5.0
     retry_after: str = "2.0"
+    lines: int = 0
+    bytes: int = 0
+    bytes_per_second: int = 1000
+    error_code: str = "INTERNAL_SERVER_ERROR"
     seen: int = 0
     hits: int = 0
 
@@ -44,12 +65,12 @@ class Faults:
         self._faults: dict[str, Fault] = {}
         self.state: str | None = None  # locked, frozen, gone
 
-    def strike(self) -> list[Fault]:
-        """The faults that hit this request."""
+    def strike(self, kinds: tuple[str, ...]) -> list[Fault]:
+        """The faults of these kinds that hit this request, operation or download."""
         if not self._faults:
             return []
         with self._lock:
-            return [fault for fault in self._faults.values() if fault.strikes()]
+            return [fault for fault in self._faults.values() if fault.kind in kinds and fault.strikes()]
 
     def configure(self, wanted: dict[str, Any]) -> None:
         """Set faults as the control endpoint gives them: ``{"server_error": {"next": 3, "status": 502}}``.

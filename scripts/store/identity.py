@@ -31,6 +31,7 @@ KINDS = {
     "SalesAgreement": 160_000_000_000_000,
     "BasicEvent": 170_000_000_000_000,
     "WebhookSubscription": 180_000_000_000_000,
+    "BulkOperation": 190_000_000_000_000,
 }
 SPAN = 10_000_000_000_000
 GID = re.compile(r"gid://shopify/(\w+)/(\d{1,19})(?:\?.*)?\Z")

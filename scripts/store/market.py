@@ -119,6 +119,7 @@ class Market:
 
     def close(self) -> None:
         for shop in self:
+            shop.bulk.close()
             shop.journal.close()
 
 

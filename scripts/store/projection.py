@@ -102,25 +102,32 @@ class Compiler:
         names: dict[str, Any] = dict(fields.NAMES)
         plain: list[str] = []
         lines: list[str] = []
+        apart: list[str] = []
         prices: list[Price] = []
         for number, (key, item) in enumerate(self._selections.of(kind, sets).items()):
             expression, price = self._field(kind, item, names, f"f{number}", (*path, key))
             if price:
                 price.is_selected = item.condition
                 prices.append(price)
-            if item.condition is None and not lines:
+            is_apart = self._is_apart(kind, item)
+            if item.condition is None and not lines and not is_apart:
                 plain.append(f"{key!r}: {expression}")
                 continue
-            line = f"d[{key!r}] = {expression}"
+            line = expression if is_apart else f"d[{key!r}] = {expression}"
             if item.condition is not None:
                 names[f"c{number}"] = item.condition
                 line = f"if c{number}(r.values): {line}"
-            lines.append(line)
+            (apart if is_apart else lines).append(line)
+        lines += apart
         start = f"{{{', '.join(plain)}}}"
         body = [f"d = {start}", *lines, "return d"] if lines else [f"return {start}"]
         source = "def project(o, r):\n    " + "\n    ".join(body)
         exec(source, names)  # noqa: S102 - our own expressions, and keys of a query that validation passed
         return names["project"], prices
+
+    def _is_apart(self, kind: GraphQLObjectType, item: Selected) -> bool:  # noqa: ARG002 - for a bulk query's compiler
+        """Whether the field stands elsewhere than in its object: its expression runs once the dict ``d`` is whole."""
+        return False
 
     def _any_object(self, kind: Any, sets: list[SelectionSetNode], path: Path) -> tuple[Project, list[Price]]:
         """Likewise for a type that may be an interface or a union: the record says which it is."""
@@ -173,18 +180,25 @@ class Compiler:
     def _called(self, call: Any, spot: Spot) -> Project:
         """The field's function with its arguments, worked out now or, when they hold variables, once a run."""
         if not any(has_variable(argument.value) for argument in spot.node.arguments or ()):
-            constant = _checked(get_argument_values(spot.definition, spot.node), spot)
+            constant = self._checked(get_argument_values(spot.definition, spot.node), spot)
             return lambda o, r: call(o, r, constant)
         place = self._place()
 
         def with_variables(o: Any, r: Run) -> Any:
             arguments = r.arguments.get(place)
             if arguments is None:
-                arguments = _checked(get_argument_values(spot.definition, spot.node, r.variables), spot)
+                arguments = self._checked(get_argument_values(spot.definition, spot.node, r.variables), spot)
                 r.arguments[place] = arguments
             return call(o, r, arguments)
 
         return with_variables
+
+    def _checked(self, arguments: dict[str, Any], spot: Spot) -> dict[str, Any]:
+        """The arguments with the field's path. Raises Refused for a malformed gid or a page size that is not allowed."""
+        fields.check_ids(arguments, spot.path)
+        if "first" in spot.definition.args and "after" in spot.definition.args:
+            check_size(arguments, spot.field, spot.path)
+        return {**arguments, "path": spot.path}
 
     def _composite(self, spot: Spot) -> tuple[str, Price]:
         """An object or a plain list of objects."""
@@ -274,14 +288,6 @@ class Compiler:
 
     def _names(self, kind: Any, sets: list[SelectionSetNode]) -> Names:
         return [(key, item.name) for key, item in self._selections.of(kind, sets).items()]
-
-
-def _checked(arguments: dict[str, Any], spot: Spot) -> dict[str, Any]:
-    """The arguments with the field's path. Raises Refused for a malformed gid or a page size that is not allowed."""
-    fields.check_ids(arguments, spot.path)
-    if "first" in spot.definition.args and "after" in spot.definition.args:
-        check_size(arguments, spot.field, spot.path)
-    return {**arguments, "path": spot.path}
 
 
 def _constant(value: str) -> PagePart:

@@ -16,11 +16,24 @@ if TYPE_CHECKING:
 
 
 class Run:
-    __slots__ = ("_outbox", "arguments", "denied", "errors", "searches", "shop", "tally", "values", "variables")
+    __slots__ = (
+        "arguments",
+        "denied",
+        "errors",
+        "origin",
+        "outbox",
+        "searches",
+        "shop",
+        "tally",
+        "values",
+        "variables",
+    )
 
-    def __init__(self, shop: Shop, outbox: Outbox, variables: VariableValues) -> None:
+    def __init__(self, shop: Shop, outbox: Outbox, variables: VariableValues, *, origin: str = "") -> None:
         self.shop = shop
-        self._outbox = outbox
+        self.outbox = outbox
+        #: Where this store is reached, for the links in answers.
+        self.origin = origin
         #: What graphql-core makes of the request's variables, and the plain dict of it.
         self.variables = variables
         self.values: dict[str, Any] = variables.coerced
@@ -33,7 +46,7 @@ class Run:
 
     def actions(self) -> Actions:
         """What mutations do, with the webhooks that it sends."""
-        return Actions(self.shop, self._outbox)
+        return Actions(self.shop, self.outbox)
 
     def count(self, place: int, came: int) -> None:
         tally = self.tally.get(place)

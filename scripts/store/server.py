@@ -16,9 +16,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from . import clock
 from .answers import internal
+from .bulk import links, running
+from .bulk.downloads import Download
+from .bulk.operations import Stopped
 from .control import Control, ControlError
 from .execution import Executor, Request
-from .faults import Fault
+from .faults import REQUESTS, Fault
 from .fields.shops import VERSIONS
 from .market import TOKEN_SECONDS, Market
 from .shop import Shop
@@ -59,12 +62,21 @@ class Site:
         self.market = market
         self.control = control
         self.executor = Executor(control.outbox)
+        for shop in market:
+            running.resume(shop, control.outbox)
 
-    def answer(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
+    def answer(self, method: str, path: str, headers: Any, body: bytes) -> Answer | Download:
         parts = urlsplit(path)
+        link = links.PATH.match(parts.path)
+        if link and method == "GET":
+            return self.control.downloads.answer(self.market.get(link["domain"]), parts.path, parts.query, headers)
         if parts.path.startswith("/control/"):
             return self._control(method, parts.path, dict(parse_qsl(parts.query)), body)
-        match = SHOP_PATH.match(parts.path)
+        return self._shopify(method, parts.path, headers, body)
+
+    def _shopify(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
+        """A path of one shop's admin."""
+        match = SHOP_PATH.match(path)
         shop = self.market.get(match["domain"]) if match else None
         if match is None or shop is None:
             return NOT_FOUND
@@ -87,7 +99,7 @@ class Site:
         if method != "POST":
             return Answer(405, {"errors": "Method Not Allowed"}, {"Allow": "POST"})
         own = {"X-Shopify-API-Version": served_version(graphql["version"]), "X-Request-Id": str(uuid.uuid4())}
-        faults = shop.faults.strike()
+        faults = shop.faults.strike(REQUESTS)
         failure = struck(faults, own)
         if failure:
             return failure
@@ -127,7 +139,8 @@ class Site:
             query, variables = str(request["query"]), dict(request.get("variables") or {})
         except (ValueError, KeyError, TypeError):
             return Answer(400, {"errors": {"query": "Required parameter missing or invalid"}}, own)
-        answer = self.executor.answer(shop, Request(query, variables, request.get("operationName")))
+        origin = f"http://{headers.get('Host')}"
+        answer = self.executor.answer(shop, Request(query, variables, request.get("operationName"), origin))
         return Answer(200, answer, own)
 
 
@@ -181,8 +194,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(length) if length else b""
         try:
-            self._send(self.server.site.answer(self.command, self.path, self.headers, body))
-        except Dropped:
+            answer = self.server.site.answer(self.command, self.path, self.headers, body)
+            self._send_download(answer) if isinstance(answer, Download) else self._send(answer)
+        except (Dropped, Stopped):
             self._drop()
 
     def _drop(self) -> None:
@@ -193,18 +207,27 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, answer: Answer) -> None:
         body = answer.encoded()
         is_cut = "X-Cut" in answer.headers
-        lines = [
-            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
-            f"Date: {formatdate(usegmt=True)}",
-            "Content-Type: application/json; charset=utf-8",
-            f"Content-Length: {len(body)}",
-            *(f"{name}: {value}" for name, value in answer.headers.items()),
-        ]
-        self.wfile.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
+        self._send_head(answer.status, len(body), {"Content-Type": "application/json; charset=utf-8", **answer.headers})
         self.wfile.write(body[: len(body) // 2] if is_cut else body)
         self.wfile.flush()
         if is_cut:
             self._drop()
+
+    def _send_download(self, download: Download) -> None:
+        self._send_head(download.status, download.length, download.headers)
+        download.send(self.wfile)
+        self.wfile.flush()
+        if download.is_cut:
+            self._drop()
+
+    def _send_head(self, status: int, length: int, headers: dict[str, str]) -> None:
+        lines = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            f"Date: {formatdate(usegmt=True)}",
+            f"Content-Length: {length}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        self.wfile.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
 
 
 class Server(ThreadingHTTPServer):

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from . import clock
 from .bucket import PLANS, Bucket
+from .bulk.operations import BulkOperations
 from .faults import Faults
+from .identity import KINDS as ID_KINDS
 from .identity import make_id, place_of, salt_of
 from .journal import Journal
 from .records import Customer, Order, Product, Record, plain, restored
@@ -90,6 +92,8 @@ class Shop:
         self._next = {"order": len(orders), "customer": _after(customers), "product": _after(products)}
         self._latest = settings.anchor
         self.journal = Journal(directory / f"{settings.domain}.journal")
+        first = ID_KINDS["BulkOperation"] + self.salt * 1_000_000
+        self.bulk = BulkOperations(directory / "bulk" / settings.domain, first, self._keep_bulk)
         self._replay()
 
     def _replay(self) -> None:
@@ -97,6 +101,9 @@ class Shop:
             if kind == "subscription":
                 if value is not None:
                     self.subscriptions[int(number)] = Subscription(**value)
+            elif kind == "bulk":
+                if value is not None:
+                    self.bulk.restore(value)
             elif isinstance(value, dict):
                 self._store(restored(KINDS[kind], value))
             else:
@@ -144,6 +151,10 @@ class Shop:
                 self.subscriptions[number] = subscription
             else:
                 self.subscriptions.pop(number, None)
+
+    def _keep_bulk(self, number: int, operation: dict[str, Any] | None) -> None:
+        with self.lock:
+            self.journal.append([("bulk", str(number), operation)])
 
     def new_id(self, kind: str) -> int:
         """The id of the next order, customer or product (``kind`` as in the journal)."""

@@ -16,12 +16,12 @@ def amount_spent(customer: Customer, run: Run) -> tuple[int, str]:
 
 
 def own_orders(customer: Customer, run: Run, arguments: dict[str, Any]) -> Slice:
-    return lists.orders(customer, run, arguments, customer_id=customer.id)
+    return lists.orders_of(customer.id, run, arguments)
 
 
 def last_order(customer: Customer, run: Run) -> Order | None:
     arguments = {"first": 1, "reverse": True, "sortKey": "PROCESSED_AT", "path": ("lastOrder",)}
-    found = lists.orders(customer, run, arguments, customer_id=customer.id).items
+    found = lists.orders_of(customer.id, run, arguments).items
     return found[0] if found else None
 
 

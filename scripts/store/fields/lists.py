@@ -1,6 +1,7 @@
 """Lists and counts of orders, customers and products: sort keys, search fields, and what the token may see."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -8,6 +9,7 @@ from scripts.store import clock
 from scripts.store.paging import Slice, Sort, table_slice
 from scripts.store.run import Run
 from scripts.store.search import Bounds, Field, Filter, Wanted, parse_search
+from scripts.store.shop import Shop
 from scripts.store.table import CustomerRow, OrderRow, ProductRow, Table
 
 #: read_orders alone sees so much; read_all_orders sees everything.
@@ -115,27 +117,40 @@ def _hidden(run: Run) -> Wanted | None:
     return None if since is None else lambda row: row.created_at >= since
 
 
-def orders(_: object, run: Run, arguments: dict[str, Any], *, customer_id: int | None = None) -> Slice:
-    search = _filter(run, arguments, ORDER_FIELDS, _order_words)
-    if customer_id is not None:
-        search.wanted.append(lambda row: row.customer_id == customer_id)
-    sort = ORDER_SORTS.get(arguments.get("sortKey") or "PROCESSED_AT", ORDER_SORTS["ID"])
+@dataclass(frozen=True)
+class Listing:
+    """A list of one of the shop's tables: how it is sorted, searched, and what of it the token may see."""
+
+    table: Callable[[Shop], Table[Any, Any]]
+    sorts: Mapping[str, Sort]
+    usual_sort: str
+    fields: Mapping[str, Field]
+    words: Callable[[Any], str]
+    hidden: Callable[[Run], Wanted | None] = lambda _: None
+
+    def sort(self, arguments: Mapping[str, Any]) -> Sort:
+        return self.sorts.get(arguments.get("sortKey") or self.usual_sort, self.sorts["ID"])
+
+    def search(self, run: Run, arguments: Mapping[str, Any]) -> Filter:
+        return _filter(run, arguments, self.fields, self.words)
+
+    def page(self, _: object, run: Run, arguments: dict[str, Any]) -> Slice:
+        search = self.search(run, arguments)
+        with run.shop.lock:
+            return table_slice(self.table(run.shop), arguments, self.sort(arguments), search, also=self.hidden(run))
+
+
+ORDERS = Listing(lambda shop: shop.orders, ORDER_SORTS, "PROCESSED_AT", ORDER_FIELDS, _order_words, _hidden)
+CUSTOMERS = Listing(lambda shop: shop.customers, CUSTOMER_SORTS, "ID", CUSTOMER_FIELDS, _customer_words)
+PRODUCTS = Listing(lambda shop: shop.products, PRODUCT_SORTS, "ID", PRODUCT_FIELDS, _product_words)
+
+
+def orders_of(customer_id: int, run: Run, arguments: dict[str, Any]) -> Slice:
+    """The orders of one customer."""
+    search = ORDERS.search(run, arguments)
+    search.wanted.append(lambda row: row.customer_id == customer_id)
     with run.shop.lock:
-        return table_slice(run.shop.orders, arguments, sort, search, also=_hidden(run))
-
-
-def customers(_: object, run: Run, arguments: dict[str, Any]) -> Slice:
-    search = _filter(run, arguments, CUSTOMER_FIELDS, _customer_words)
-    sort = CUSTOMER_SORTS.get(arguments.get("sortKey") or "ID", CUSTOMER_SORTS["ID"])
-    with run.shop.lock:
-        return table_slice(run.shop.customers, arguments, sort, search)
-
-
-def products(_: object, run: Run, arguments: dict[str, Any]) -> Slice:
-    search = _filter(run, arguments, PRODUCT_FIELDS, _product_words)
-    sort = PRODUCT_SORTS.get(arguments.get("sortKey") or "ID", PRODUCT_SORTS["ID"])
-    with run.shop.lock:
-        return table_slice(run.shop.products, arguments, sort, search)
+        return table_slice(run.shop.orders, arguments, ORDERS.sort(arguments), search, also=_hidden(run))
 
 
 def orders_count(_: object, run: Run, arguments: dict[str, Any]) -> tuple[int, str]:

@@ -51,6 +51,7 @@ FINDERS: dict[str, tuple[Callable[[Run, int], Any], str | None]] = {
     "Refund": (_part_of_order(lambda found: found.refunds), "read_orders"),
     "OrderTransaction": (_part_of_order(lambda found: found.transactions), "read_orders"),
     "WebhookSubscription": (lambda run, number: run.shop.subscriptions.get(number), None),
+    "BulkOperation": (lambda run, number: run.shop.bulk.get(number), None),
     "Shop": (lambda run, number: run.shop if number == run.shop.id else None, None),
 }
 
@@ -84,5 +85,6 @@ CALLS: dict[str, dict[str, Any]] = {
         "productVariant": by_id("ProductVariant"),
         "refund": by_id("Refund"),
         "webhookSubscription": by_id("WebhookSubscription"),
+        "bulkOperation": by_id("BulkOperation"),
     }
 }

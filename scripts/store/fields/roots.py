@@ -8,9 +8,9 @@ PLAIN = {"Count": {"count": "o[0]", "precision": "o[1]"}}
 
 CALLS: dict[str, dict[str, Any]] = {
     "QueryRoot": {
-        "orders": lists.orders,
-        "customers": lists.customers,
-        "products": lists.products,
+        "orders": lists.ORDERS.page,
+        "customers": lists.CUSTOMERS.page,
+        "products": lists.PRODUCTS.page,
         "ordersCount": lists.orders_count,
         "customersCount": lists.customers_count,
         "productsCount": lists.products_count,
