@@ -52,7 +52,7 @@ def _number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
-Number = Annotated[int | None, BeforeValidator(_number), Field(ge=0)]
+Number = Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_number)]
 
 
 class BulkOperation(BaseModel):

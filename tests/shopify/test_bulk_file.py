@@ -203,6 +203,8 @@ def test_an_operation_s_numbers_come_as_strings():
     operation = bulk.operation_of({"bulkOperation": told | {"url": "https://files.example/secret"}})
     assert (operation.object_count, operation.file_size) == (12, 340)
     assert "secret" not in repr(operation)
+    running = bulk.operation_of({"bulkOperation": told | {"status": "RUNNING", "objectCount": "0", "fileSize": None}})
+    assert (running.object_count, running.file_size, running.url) == (0, None, None)
     assert bulk.operation_of({"bulkOperation": None}) is None
     for nonsense in ({"status": "DONE"}, {"objectCount": "-1"}, {"fileSize": "many"}, {"id": None}):
         with pytest.raises(ShopUnavailable):
