@@ -25,6 +25,7 @@ _TABLES = (
     "event_log",
     "sync_runs",
     "watermarks",
+    "repairs",
     "daily_sales",
     "customer_sales",
     "resource_totals",

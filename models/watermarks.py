@@ -8,6 +8,7 @@ import sqlalchemy
 from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from models import repairs as repairs_by_day
 from models.columns import now_field
 from models.tenants import Tenant, TenantStatus, Write
 
@@ -52,11 +53,15 @@ set updated_until = greatest(watermarks.updated_until, excluded.updated_until),
 
 
 def raise_to(write: Write, resource: str, until: datetime, *, repairs: int = 0) -> None:
-    """Everything of a resource that was updated before ``until`` has been read. A mark never sinks."""
+    """Everything of a resource that was updated before ``until`` has been read. A mark never sinks.
+
+    ``repairs`` of it had to be mended on the way; they are counted for the mark and for today.
+    """
     write.session.execute(
         text(_RAISE),
         {"tenant_id": write.tenant.id, "resource": resource, "until": until, "at": write.at, "repairs": repairs},
     )
+    repairs_by_day.add(write, resource, repairs)
 
 
 def begin(write: Write, resource: str, until: datetime) -> None:

@@ -2,7 +2,7 @@
 
 import dramatiq
 
-from models import event_log, refetches, sync_runs, tenants, webhook_deliveries
+from models import event_log, refetches, repairs, sync_runs, tenants, webhook_deliveries
 from models.database import OUTAGES, transaction
 from models.sync_runs import MAX_PICKUPS, RunStatus
 from tasks import fetches, offboarding, sync
@@ -41,11 +41,13 @@ def tend() -> None:
 
 @dramatiq.actor(queue_name="maintenance", infrastructure_errors=OUTAGES, max_retries=3)
 def prune() -> None:
-    """Drop event lines and delivery records that are past their time. Safe to run twice."""
+    """Drop event lines, delivery records and days of repairs that are past their time. Safe to run twice."""
     with transaction() as session:
         event_log.prune(session)
     with transaction() as session:
         webhook_deliveries.prune(session)
+    with transaction() as session:
+        repairs.prune(session)
 
 
 broker.cron("tend", "@every 30s", tend.message())
