@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from .money import Money, zero
 from .records import Line, Order, ShippingLine
 
+#: Kinds of transactions that bring money in, and that take it back.
+RECEIVED, REFUNDED = frozenset({"sale", "capture"}), frozenset({"refund"})
+
 
 @dataclass(slots=True)
 class Totals:
@@ -76,11 +79,16 @@ def _totals(order: Order) -> Totals:
     tax = total_of((part.amount for tax_lines in taxed for part in tax_lines), pair)
     shipping = total_of((shipping_price(line) for line in shipping_lines), pair)
     line_discounts = total_of((part.amount for line in lines for part in line.allocations), pair)
-    discounts = line_discounts.plus(
-        total_of((part.amount for line in shipping_lines for part in line.allocations), pair)
-    )
+    discounts = line_discounts
+    if any(line.allocations for line in shipping_lines):
+        discounts = discounts.plus(
+            total_of((part.amount for line in shipping_lines for part in line.allocations), pair)
+        )
     subtotal = line_items.minus(line_discounts)
     total = subtotal.plus(shipping) if order.taxes_included else subtotal.plus(shipping).plus(tax)
+    refunded_shipping = discrepancy = zero(pair)
+    current_subtotal, current_discounts, current_shipping = subtotal, discounts, shipping
+    current_tax, current_total = tax, total
     if order.refunds or order.edited or order.cancelled_at:
         removed = total_of((line.removed_subtotal for line in lines), pair)
         removed_tax = total_of((line.removed_tax for line in lines), pair)
@@ -91,15 +99,14 @@ def _totals(order: Order) -> Totals:
         current_total = total.minus(removed).minus(refunded_shipping)
         if not order.taxes_included:
             current_total = current_total.minus(removed_tax)
-    else:
-        removed = removed_discounts = refunded_shipping = zero(pair)
-        current_tax, current_total = tax, total
-    received = _moved(order, {"sale", "capture"})
-    refunded = _moved(order, {"refund"})
+        current_subtotal = subtotal.minus(removed)
+        current_discounts = discounts.minus(removed_discounts)
+        current_shipping = shipping.minus(refunded_shipping)
+        adjusted = (part for refund in order.refunds for part in refund.adjustments)
+        discrepancy = total_of((amount for part in adjusted for amount in (part.amount, part.tax)), pair)
+    received = _moved(order, RECEIVED)
+    refunded = _moved(order, REFUNDED)
     net_payment = received.minus(refunded)
-    discrepancy = total_of(
-        (amount for refund in order.refunds for part in refund.adjustments for amount in (part.amount, part.tax)), pair
-    )
     return Totals(
         line_items=line_items,
         discounts=discounts,
@@ -108,10 +115,10 @@ def _totals(order: Order) -> Totals:
         shipping=shipping,
         total=total,
         original_total=order.original_total or total,
-        current_subtotal=subtotal.minus(removed),
-        current_discounts=discounts.minus(removed_discounts),
+        current_subtotal=current_subtotal,
+        current_discounts=current_discounts,
         current_tax=current_tax,
-        current_shipping=shipping.minus(refunded_shipping),
+        current_shipping=current_shipping,
         current_total=current_total,
         received=received,
         refunded=refunded,
@@ -122,7 +129,7 @@ def _totals(order: Order) -> Totals:
     )
 
 
-def _moved(order: Order, kinds: set[str]) -> Money:
+def _moved(order: Order, kinds: frozenset[str]) -> Money:
     return total_of(
         (part.amount for part in order.transactions if part.status == "success" and part.kind in kinds),
         order.currencies,

@@ -13,7 +13,7 @@ from .changes import Item, Terms
 from .clock import DAY, HOUR, SECOND
 from .dice import Dice
 from .identity import make_id, place_of, salt_of
-from .people import invent_customer
+from .people import invent_customer, invent_email
 from .records import Customer, Order
 from .rows import customer_row, order_row
 from .shop import ShopSettings
@@ -47,15 +47,17 @@ class Generated:
         self.salt = salt_of(settings.domain)
         self.end = settings.anchor
         self._days = _first_places(settings)
-        start = self._midnight(0)
+        last = date.fromisoformat(clock.local_day(self.end, settings.timezone))
+        #: When each day begins, the last of them the one after the end.
+        self._midnights = [
+            clock.midnight(last - timedelta(days=settings.days - 1 - day), settings.timezone)
+            for day in range(settings.days + 1)
+        ]
+        start = self._midnights[0]
         self.products = catalogue.goods(
             settings.seed, self.salt, settings.products, created_at=start - 60 * DAY, updated_at=self.end - DAY
         )
         self._sold = [product for product in self.products if product.status == "active"] or self.products
-
-    def _midnight(self, day: int) -> int:
-        last = date.fromisoformat(clock.local_day(self.end, self.settings.timezone))
-        return clock.midnight(last - timedelta(days=self.settings.days - 1 - day), self.settings.timezone)
 
     # Orders
 
@@ -70,8 +72,8 @@ class Generated:
         """Orders of a day spread over the hours in which people buy, in the order of their places."""
         day = bisect_right(self._days, place) - 1
         first, following = self._days[day], self._days[day + 1]
-        begins = self._midnight(day)
-        ends = min(self._midnight(day + 1), self.end) - 3 * SECOND
+        begins = self._midnights[day]
+        ends = min(self._midnights[day + 1], self.end) - 3 * SECOND
         opens = begins + min(7 * HOUR, (ends - begins) // 4)
         room = ends - opens
         step = room // (following - first)
@@ -145,13 +147,12 @@ class Generated:
 
     def _befall(self, order: Order, dice: Dice, fate: str, terms: Terms, *, at: int) -> None:
         line = dice.pick(order.lines)
-        worth = totals(order).current_total
         if fate == "refund_units":
             changes.refund(order, at, units={line.id: 1}, note="did not fit")
         elif fate == "refund_all":
             changes.refund_all(order, at)
         elif fate == "goodwill":
-            changes.refund(order, at, paid=worth.share(1, 10), note="with apologies")
+            changes.refund(order, at, paid=totals(order).current_total.share(1, 10), note="with apologies")
         elif fate == "restocking_fee":
             subtotal = line.price.share(8, 10).minus(line.price.share(terms.discount_percent, 100))
             changes.refund(order, at, units={line.id: 1}, paid=subtotal, note="restocking fee kept")
@@ -183,8 +184,7 @@ class Generated:
     def _email(self, customer: int | None, place: int) -> str:
         if customer is None:
             return f"guest.{place + 1}@example.net"
-        person = invent_customer(self.settings.seed, self.salt, customer - 1, created_at=0, updated_at=0)
-        return person.email or ""
+        return invent_email(self.settings.seed, customer - 1)
 
     def customer_rows(self) -> dict[int, CustomerRow]:
         rows = {}

@@ -68,6 +68,8 @@ class Table(Generic[R, Row]):
         self.deleted: dict[int, int] = {}
         self._load = load
         self._keep = keep
+        #: The record made last: its parts often ask for it again.
+        self._last: R | None = None
         self._indexes: dict[int, list[Key]] = {}
 
     def get(self, number: int) -> R | None:
@@ -76,10 +78,14 @@ class Table(Generic[R, Row]):
             return None
         record = self.changed.get(number)
         if record is None:
+            last = self._last
+            if last is not None and last.id == number:
+                return last
             try:
                 record = self._load(number)
             except LookupError:  # deleted a moment ago
                 return None
+            self._last = record
             if self._keep:
                 record = self.changed.setdefault(number, record)
         return record
