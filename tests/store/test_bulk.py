@@ -118,6 +118,7 @@ REFUSED = [
     ("{orders{edges{node{nothing}}}}", "Field 'nothing' doesn't exist on type 'Order'"),
     ("query($q:String){orders(query:$q){edges{node{id}}}}", "variables are not supported"),
     ('mutation{orderDelete(orderId:"gid://shopify/Order/1"){deletedId}}', "exactly one query operation"),
+    ("{__schema{queryType{name}}}", "at least one connection"),
     ("", "Invalid bulk query"),
 ]
 
@@ -348,6 +349,12 @@ def test_ungrouped_children_come_after_their_parents_but_not_together(bulk: Bulk
     assert any("__parentId" not in node for node in found[41:])
 
 
+def test_output_is_ungrouped_unless_grouping_is_asked_for(store: Store, shop: Shop, bulk: Bulk):
+    text = "mutation($query:String!){bulkOperationRunQuery(query:$query){bulkOperation{id}}}"
+    operation = store.data(shop, text, query=ORDERS)["bulkOperationRunQuery"]["bulkOperation"]["id"]
+    assert nodes(bulk.wait(operation)["url"]) == bulk.result(groups=False)
+
+
 def test_a_fault_leaves_output_ungrouped_although_grouping_was_asked(bulk: Bulk):
     bulk.break_(bulk_ungrouped={"next": 1})
     assert bulk.result() == bulk.result(groups=False)
@@ -534,7 +541,11 @@ def test_a_link_is_signed_and_ends(bulk: Bulk):
     gone = get(url)
     assert gone.status_code == 403
     assert "<Code>ExpiredToken</Code>" in gone.text
-    assert bulk.store.control("DELETE", bulk.path) == {"forgotten": 1}
+    # And still when the next operation has cleared its file away
+    bulk.finish('{orders(query:"id:1"){edges{node{id}}}}')
+    assert not bulk.shop.bulk.path(bulk.shop.bulk.all()[0]).exists()
+    assert get(url).status_code == 403
+    assert bulk.store.control("DELETE", bulk.path) == {"forgotten": 2}
     assert get(url).status_code == 404
 
 

@@ -70,8 +70,8 @@ class Downloads:
         """The answer to a GET of ``path``, which matches PATH."""
         match = PATH.match(path)
         operation = shop.bulk.get(int(match["number"])) if shop and match else None
-        if shop is None or operation is None or not shop.bulk.path(operation).exists():
-            return _error(404, "NoSuchKey", "The specified key does not exist.")
+        if shop is None or operation is None or operation.is_active:
+            return NOT_FOUND
         given = dict(parse_qsl(query))
         if not hmac.compare_digest(signature(shop, path, given.get("Expires", "")), given.get("Signature", "")):
             return _error(403, "SignatureDoesNotMatch", "Access denied.")
@@ -81,6 +81,9 @@ class Downloads:
         if "download_expired" in faults or operation.link_expires_at <= clock.now():
             sent.status = 403
             return _error(403, "ExpiredToken", "The provided token has expired.")
+        if not shop.bulk.path(operation).exists():
+            sent.status = 404
+            return NOT_FOUND
         if "download_unavailable" in faults:
             sent.status = faults["download_unavailable"].status
             return _error(sent.status, "ServiceUnavailable", "We encountered an internal error. Please try again.")
@@ -197,3 +200,6 @@ def _error(status: int, code: str, message: str, *, size: int | None = None) -> 
     if size is not None:
         headers["Content-Range"] = f"bytes */{size}"
     return Download(status, headers, len(body), lambda out: out.write(body))
+
+
+NOT_FOUND = _error(404, "NoSuchKey", "The specified key does not exist.")

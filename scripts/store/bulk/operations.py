@@ -156,6 +156,7 @@ class BulkOperations:
     def create(self, query: str, *, groups_objects: bool) -> BulkOperation:
         """A new operation. Raises InProgress while five are running."""
         with self._lock:
+            self._clear()
             running = [item for item in self.all() if item.is_active]
             if len(running) >= MOST_RUNNING:
                 raise InProgress(running[0])
@@ -165,6 +166,12 @@ class BulkOperations:
             self._keep(number, asdict(operation))
         self._directory.mkdir(parents=True, exist_ok=True)
         return operation
+
+    def _clear(self) -> None:
+        """Files that no link opens any more go, so that a store that runs for weeks does not fill the disk."""
+        for item in self._by_id.values():
+            if not item.is_active and item.link_expires_at <= clock.now():
+                self.path(item).unlink(missing_ok=True)
 
     def work(self, task: Callable[[], None], name: str) -> None:
         """Run an operation on a thread of its own."""

@@ -37,7 +37,7 @@ LISTINGS = {"orders": lists.ORDERS, "customers": lists.CUSTOMERS, "products": li
 
 #: One line, and whether it is a root node's.
 Line = tuple[bytes, bool]
-encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
 class Denied(Exception):
@@ -92,7 +92,7 @@ class Root:
 
 
 class Rendering:
-    """A bulk query compiled. Raises rules.Invalid for one that Shopify refuses, answers.Refused for a malformed gid."""
+    """A bulk query compiled. Raises rules.Invalid for one that Shopify refuses."""
 
     def __init__(self, query: str) -> None:
         document, self._operation = bulk_query(query)

@@ -109,7 +109,7 @@ class Survey:
             name = node.name.value
             if name == "id" and node.alias is None:
                 self.with_id.add(path)
-            if name == "__typename" or node.selection_set is None:
+            if name.startswith("__") or node.selection_set is None:
                 continue
             definition = field_kind.fields[name]
             below, own = get_named_type(definition.type), (*path, (node.alias or node.name).value)

@@ -8,13 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from scripts.store import clock
-from scripts.store.answers import Refused
 from scripts.store.faults import BULK_ENDS, OPERATIONS, Fault
 from scripts.store.shop import Shop
 
 from .operations import BulkOperation, Stopped
 from .rendering import Denied, Rendering
-from .rules import Invalid
 
 if TYPE_CHECKING:
     from scripts.store.outbox import Outbox
@@ -35,11 +33,8 @@ class End(Exception):
 
 
 def start(shop: Shop, outbox: "Outbox", query: str, *, groups_objects: bool) -> BulkOperation:
-    """Begin an operation; returns it as it is before it runs. Raises Invalid or InProgress."""
-    try:
-        rendering = Rendering(query)
-    except Refused as refused:
-        raise Invalid(f"Invalid bulk query: {refused.errors[0]['message']}") from refused
+    """Begin an operation; returns it as it is before it runs. Raises rules.Invalid or InProgress."""
+    rendering = Rendering(query)
     operation = shop.bulk.create(query, groups_objects=groups_objects)
     work = Work(shop, outbox, operation, rendering, shop.faults.strike(OPERATIONS))
     created = replace(operation)
