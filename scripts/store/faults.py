@@ -11,8 +11,9 @@ REQUESTS = ("rate_limited", "server_error", "internal", "slow", "drop", "cut")
 #: How a bulk operation ends instead of completing, after ``lines`` lines.
 BULK_ENDS = {"bulk_failed": "FAILED", "bulk_expired": "EXPIRED", "bulk_canceled": "CANCELED"}
 #: What befalls a bulk operation: it stays CREATED, or RUNNING after ``lines`` lines, until released; its output is not
-#: grouped although that was asked; its link has expired when it ends.
-OPERATIONS = (*BULK_ENDS, "bulk_never_starts", "bulk_held", "bulk_ungrouped", "bulk_link_expired")
+#: grouped although that was asked; its file has ``lines`` lines only, although it completes with all of them counted; its
+#: link has expired when it ends.
+OPERATIONS = (*BULK_ENDS, "bulk_never_starts", "bulk_held", "bulk_ungrouped", "bulk_short", "bulk_link_expired")
 #: What befalls the download of a result: 403, ``status``, ``bytes`` of it and no more, with the length announced
 #: (``download_cut``) or as if it were all (``download_short``), a trickle, Range ignored, or held after ``lines`` lines.
 DOWNLOADS = (

@@ -13,6 +13,7 @@ from scripts.store.shop import Shop
 
 from .operations import BulkOperation, Stopped
 from .rendering import Denied, Rendering
+from .rules import Invalid
 
 if TYPE_CHECKING:
     from scripts.store.outbox import Outbox
@@ -47,7 +48,12 @@ def resume(shop: Shop, outbox: "Outbox") -> None:
     for operation in shop.bulk.all():
         if operation.is_active:
             operation.status, operation.object_count, operation.root_object_count = "CREATED", 0, 0
-            work = Work(shop, outbox, operation, Rendering(operation.query), [])
+            try:
+                rendering = Rendering(operation.query)
+            except Invalid:  # another version of the store took it
+                shop.bulk.end(operation, "FAILED", file_size=0, error_code="INTERNAL_SERVER_ERROR")
+                continue
+            work = Work(shop, outbox, operation, rendering, [])
             shop.bulk.work(work.run, f"bulk-{operation.id}")
 
 
@@ -65,6 +71,8 @@ class Work:
         self._bulk = shop.bulk
         hold = self._faults.get("bulk_held")
         self._hold_at = hold.lines if hold else None
+        short = self._faults.get("bulk_short")
+        self._written = short.lines if short else None
         self._end = next((fault for fault in faults if fault.kind in BULK_ENDS), None)
         self._look_at = 0
         self._began = 0.0
@@ -122,7 +130,8 @@ class Work:
             if line is None:
                 break
             text, is_root = line
-            file.write(text)
+            if self._written is None or operation.object_count < self._written:
+                file.write(text)
             operation.object_count += 1
             operation.root_object_count += is_root
         self._look(is_last=True)
