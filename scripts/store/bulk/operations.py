@@ -196,11 +196,19 @@ class BulkOperations:
         self.gate.wake()
         return True
 
-    def end(self, operation: BulkOperation, status: str, *, file_size: int, error_code: str | None = None) -> None:
+    def end(
+        self,
+        operation: BulkOperation,
+        status: str,
+        *,
+        file_size: int,
+        error_code: str | None = None,
+        link_life: int = LINK_LIFE,
+    ) -> None:
         """The operation's last state, kept over restarts."""
         with self._lock:
             operation.completed_at = clock.now()
-            operation.link_expires_at = operation.completed_at + LINK_LIFE
+            operation.link_expires_at = operation.completed_at + link_life
             operation.error_code = error_code
             operation.file_size = file_size
             operation.status = status

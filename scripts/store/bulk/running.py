@@ -11,7 +11,7 @@ from scripts.store import clock
 from scripts.store.faults import BULK_ENDS, OPERATIONS, Fault
 from scripts.store.shop import Shop
 
-from .operations import BulkOperation, Stopped
+from .operations import LINK_LIFE, BulkOperation, Stopped
 from .rendering import Denied, Rendering
 from .rules import Invalid
 
@@ -90,9 +90,8 @@ class Work:
         if not end.keeps_file:
             path.unlink(missing_ok=True)
         size = path.stat().st_size if path.exists() else 0
-        self._bulk.end(operation, end.status, file_size=size, error_code=end.error_code)
-        if "bulk_link_expired" in self._faults:
-            self._bulk.expire_links(operation)
+        life = 0 if "bulk_link_expired" in self._faults else LINK_LIFE
+        self._bulk.end(operation, end.status, file_size=size, error_code=end.error_code, link_life=life)
         self._outbox.publish(self._shop, [(TOPIC, self._payload())], at=operation.completed_at or clock.now())
 
     def _run(self) -> End:
