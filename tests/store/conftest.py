@@ -23,6 +23,8 @@ from scripts.store.server import Server, Site
 from scripts.store.shop import Shop
 from scripts.store.traffic import Traffic
 
+from .queries import BULK_ORDERS, OPERATION, RUN_BULK
+
 DOMAIN = "small.myshopify.com"
 
 
@@ -167,3 +169,70 @@ def eventually(claim: Callable[[], bool], timeout: float = 10.0) -> None:
 def payloads(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """(topic, payload) of the webhooks that an action returned."""
     return [(item["topic"], json.loads(base64.b64decode(item["body"]))) for item in answer["webhooks"]]
+
+
+class Bulk:
+    """Shortcuts to a shop's bulk operations."""
+
+    def __init__(self, store: Store, shop: Shop) -> None:
+        self.store = store
+        self.shop = shop
+        self.path = f"/shops/{shop.domain}/bulk"
+        self.change(createdSeconds=0)
+
+    def change(self, **settings: Any) -> None:
+        self.store.control("PATCH", self.path, settings)
+
+    def break_(self, **faults: Any) -> None:
+        self.store.control("PATCH", f"/shops/{self.shop.domain}", {"faults": faults})
+
+    def ask(self, query: str, *, groups: bool = True) -> dict[str, Any]:
+        """What the mutation answers."""
+        text = RUN_BULK % ("true" if groups else "false")
+        return self.store.data(self.shop, text, query=query)["bulkOperationRunQuery"]
+
+    def begin(self, query: str = BULK_ORDERS, *, groups: bool = True) -> str:
+        answer = self.ask(query, groups=groups)
+        assert answer["userErrors"] == []
+        return answer["bulkOperation"]["id"]
+
+    def look(self, operation: str) -> dict[str, Any]:
+        return self.store.post(self.shop, f'{{bulkOperation(id:"{operation}"){{{OPERATION}}}}}').json()["data"][
+            "bulkOperation"
+        ]
+
+    def wait(self, operation: str, *statuses: str) -> dict[str, Any]:
+        wanted = statuses or ("COMPLETED",)
+        eventually(lambda: self.look(operation)["status"] in wanted)
+        return self.look(operation)
+
+    def finish(self, query: str = BULK_ORDERS, *, groups: bool = True) -> dict[str, Any]:
+        return self.wait(self.begin(query, groups=groups))
+
+    def result(self, query: str = BULK_ORDERS, *, groups: bool = True) -> list[dict[str, Any]]:
+        """The nodes of a whole run."""
+        return nodes(self.finish(query, groups=groups)["url"])
+
+    def told(self) -> dict[str, Any]:
+        return self.store.control("GET", self.path)
+
+    def is_held(self, kind: str) -> bool:
+        return any(item["isHeld"] for item in self.told()[kind])
+
+    def release(self, lines: int | None = None) -> None:
+        self.store.control("POST", self.path + "/release", {} if lines is None else {"lines": lines})
+
+
+@pytest.fixture
+def bulk(store: Store, shop: Shop) -> Bulk:
+    return Bulk(store, shop)
+
+
+def get(url: str, **headers: str) -> requests.Response:
+    return requests.get(url, headers=headers, timeout=10)
+
+
+def nodes(url: str) -> list[dict[str, Any]]:
+    answer = get(url)
+    assert answer.status_code == 200
+    return [json.loads(line) for line in answer.content.split(b"\n")[:-1]]

@@ -1,4 +1,4 @@
-"""Queries whose cost Shopify's own pages or recordings give."""
+"""Queries whose cost Shopify's own pages or recordings give, and those of bulk operations."""
 
 #: The dense order page of the published arithmetic: 772 points.
 ORDERS_IN_FULL = """
@@ -11,3 +11,18 @@ refunds(first:50){id legacyResourceId createdAt processedAt updatedAt note total
 transactions(first:50){id kind status gateway test createdAt processedAt errorCode amountSet{...M}parentTransaction{id}}}}}
 fragment M on MoneyBag{shopMoney{amount currencyCode}presentmentMoney{amount currencyCode}}
 """
+
+#: Orders with two connections and a list.
+BULK_ORDERS = (
+    "{orders{edges{node{id name updatedAt refunds{id totalRefundedSet{shopMoney{amount}}} "
+    "lineItems{edges{node{id quantity}}} shippingLines{edges{node{id title}}}}}}}"
+)
+#: To be completed by whether objects are grouped.
+RUN_BULK = (
+    "mutation($query:String!){bulkOperationRunQuery(query:$query,groupObjects:%s)"
+    "{bulkOperation{id status createdAt completedAt url} userErrors{field message code}}}"
+)
+#: Everything of an operation.
+OPERATION = (
+    "id status errorCode createdAt completedAt objectCount rootObjectCount fileSize url partialDataUrl query type"
+)
