@@ -194,6 +194,7 @@ class Bulk:
     def begin(self, query: str = BULK_ORDERS, *, groups: bool = True) -> str:
         answer = self.ask(query, groups=groups)
         assert answer["userErrors"] == []
+        assert answer["bulkOperation"]["status"] == "CREATED"
         return answer["bulkOperation"]["id"]
 
     def look(self, operation: str) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Bulk operations: what they may ask, how they run, are told of, and end."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 import requests
 
+from scripts.store.bulk.running import STRIDE
 from scripts.store.shop import Shop
 
 from .conftest import Bulk, Receiver, Store, eventually, get, is_signed, nodes
@@ -120,11 +122,10 @@ def test_an_operation_is_created_runs_and_completes_with_its_counts(bulk: Bulk, 
 
 
 def test_lines_come_no_faster_than_told(bulk: Bulk):
-    bulk.change(linesPerSecond=100)
-    operation = bulk.begin()
-    eventually(lambda: bulk.look(operation)["objectCount"] != "0")
-    assert bulk.look(operation)["status"] == "RUNNING"
-    bulk.change(linesPerSecond=0)
+    bulk.change(linesPerSecond=500)
+    began = time.monotonic()
+    lines = int(bulk.finish()["objectCount"])
+    assert time.monotonic() - began > (lines - STRIDE) / 500
 
 
 def test_an_operation_that_never_starts_stays_created_until_released(bulk: Bulk):
@@ -237,6 +238,17 @@ def test_a_failed_operation_leaves_what_it_has_written(bulk: Bulk, code: str):
     assert bulk.finish()
 
 
+def test_a_fault_behind_the_last_line_strikes_there(bulk: Bulk):
+    whole = bulk.finish()
+    bulk.break_(bulk_failed={"next": 1, "lines": 1_000_000}, bulk_held={"next": 1, "lines": 1_000_000})
+    operation = bulk.begin()
+    eventually(lambda: bulk.is_held("operations"))
+    assert bulk.look(operation)["objectCount"] == whole["objectCount"]
+    bulk.release()
+    failed = bulk.wait(operation, "FAILED")
+    assert nodes(failed["partialDataUrl"]) == nodes(whole["url"])
+
+
 def test_an_operation_may_complete_with_lines_missing(bulk: Bulk):
     whole = bulk.finish()
     bulk.break_(bulk_short={"next": 1, "lines": 9})
@@ -256,6 +268,7 @@ def test_an_operation_can_end_without_data(bulk: Bulk, fault: str, status: str, 
     bulk.break_(**{fault: {"next": 1, "lines": 7}})
     ended = bulk.wait(bulk.begin(), status)
     assert (ended["errorCode"], ended["url"], ended["partialDataUrl"]) == (None, None, None)
+    assert (ended["objectCount"], ended["fileSize"]) == ("7", "0")
     assert json.loads(receiver.wait_for(1)[0]["body"])["status"] == status.lower()
 
 

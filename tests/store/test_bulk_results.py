@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from scripts.store import clock
+from scripts.store.bulk.rendering import STEP
 from scripts.store.shop import Shop
 
 from .conftest import Bulk, Store, eventually, get, nodes
@@ -106,6 +107,13 @@ def test_filters_and_order_are_kept_and_page_sizes_ignored(bulk: Bulk, shop: Sho
         for number in reversed(numbers)
         if shop.orders.rows[number].created_at < since // clock.SECOND * clock.SECOND
     ]
+
+
+@pytest.mark.parametrize("reverse", ["true", "false"])
+def test_a_result_of_many_steps_has_every_order_once(store: Store, reverse: str):
+    shop = store.add("many.myshopify.com", orders=2 * STEP + 3)
+    found = Bulk(store, shop).result(f"{{orders(sortKey:ID,reverse:{reverse}){{edges{{node{{legacyResourceId}}}}}}}}")
+    assert [int(node["legacyResourceId"]) for node in found] == sorted(shop.orders.rows, reverse=reverse == "true")
 
 
 def test_products_and_customers_have_their_own_lines(bulk: Bulk, shop: Shop):
