@@ -2,6 +2,7 @@
 
 from .broker import JetStreamBroker
 from .census import ActorStats, QueueStats
+from .contents import Contents, Held, Place
 from .dead_letters import DeadLetter, DeadLetters
 from .errors import (
     AlreadyQueued,
@@ -28,10 +29,12 @@ __all__ = [
     "AlreadyQueued",
     "Attempt",
     "BrokerUnavailable",
+    "Contents",
     "DeadLetter",
     "DeadLetterNotFound",
     "DeadLetters",
     "Entry",
+    "Held",
     "JetStreamBroker",
     "JetStreamRateLimiterBackend",
     "JetStreamResultBackend",
@@ -40,6 +43,7 @@ __all__ = [
     "MessageTooLarge",
     "NotStored",
     "NotStoredYet",
+    "Place",
     "QueueStats",
     "RequestRefused",
     "Schedule",

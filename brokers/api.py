@@ -13,6 +13,8 @@ from .wire import Wire
 
 #: JetStream's error codes (server/errors.json) by what a caller does about them.
 STREAM_NOT_FOUND, CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND = 10059, 10014, 10037
+#: What the server answers to the removal of a sequence that is gone.
+SEQUENCE_NOT_FOUND = 10057
 STREAM_EXISTS_OTHERWISE = 10058
 #: Too few servers for so many copies: a cluster may still be starting; a server that is alone will not be more.
 NO_PEERS, NOT_CLUSTERED = 10005, 10074
@@ -85,6 +87,17 @@ class Api:
 
     def at(self, stream: str, sequence: int, *, deadline: float) -> Stored | None:
         return self._read(stream, {"seq": sequence}, deadline)
+
+    def delete(self, stream: str, sequence: int, *, deadline: float, overwrite: bool = False) -> bool:
+        """Remove a message. False when it was gone. ``overwrite``: also from the server's disk, which takes longer."""
+        request = {"seq": sequence, "no_erase": not overwrite}
+        try:
+            self.ask(f"STREAM.MSG.DELETE.{stream}", request, deadline=deadline)
+        except RequestRefused as error:
+            if error.code in {MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, SEQUENCE_NOT_FOUND}:
+                return False
+            raise
+        return True
 
     def any_of(self, stream: str, subjects: Sequence[str], *, deadline: float) -> Stored | None:
         """One message that matches one of many subjects. RequestRefused with status 413 when more than 1,024 match."""

@@ -22,6 +22,7 @@ from .batches import Limits, batched
 from .cancel import Cancellation
 from .census import ActorStats, Census, QueueStats
 from .consumer import JetStreamConsumer, Surroundings
+from .contents import Contents
 from .cron import Cron, Crons, CronStore
 from .cron_lines import schedule_of
 from .dead_letters import DeadLetters
@@ -127,6 +128,7 @@ class JetStreamBroker(EnqueueingBroker):
         self._schedules = Schedules(store)
         self._cancellation = Cancellation(self._names, self._api, self._publisher)
         self._dead_letters = DeadLetters(self._names, self._api, self._streams, self._publisher, self._store)
+        self._contents = Contents(self._names, self._api)
         self._batch_limits: dict[str, Limits] = {}
         self._suspects = self._new_suspects()
         self._uniques = Uniques(
@@ -241,6 +243,11 @@ class JetStreamBroker(EnqueueingBroker):
     def dead_letters(self) -> DeadLetters:
         """The messages that failed for good."""
         return self._dead_letters
+
+    @property
+    def contents(self) -> Contents:
+        """Every message that lies in the streams, to be found by what it says, and removed."""
+        return self._contents
 
     def get_declared_queues(self) -> set[str]:
         return self.queues.copy()

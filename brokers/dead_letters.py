@@ -17,8 +17,8 @@ from dramatiq.errors import DecodeError
 from dramatiq.message import Message
 
 from . import headers, history
-from .api import MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, Api, Stored
-from .errors import DeadLetterNotFound, NoResponders, RequestRefused
+from .api import Api, Stored
+from .errors import DeadLetterNotFound, NoResponders
 from .leases import Delivery
 from .names import Names, from_token
 from .publisher import RESERVE, Publisher
@@ -222,15 +222,7 @@ class DeadLetters:
         return stored
 
     def _remove(self, sequence: int) -> bool:
-        request = {"seq": sequence, "no_erase": True}
-        try:
-            self._api.ask(f"STREAM.MSG.DELETE.{self._names.dead_stream}", request, deadline=_deadline())
-        except RequestRefused as error:
-            # 10057 is what the server answers for a sequence that is gone.
-            if error.code in {MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, 10057}:
-                return False
-            raise
-        return True
+        return self._api.delete(self._names.dead_stream, sequence, deadline=_deadline())
 
 
 def _deadline() -> float:

@@ -145,6 +145,11 @@ class Names:
         """Work, lanes and schedules of a queue together. Seven tokens: a recurring message's subject has four."""
         return f"{self.namespace}.*.{to_token(queue)}.*.*.*.*"
 
+    @property
+    def all_messages(self) -> str:
+        """The same of all queues."""
+        return f"{self.namespace}.*.*.*.*.*.*"
+
     def cron(self, name: str, *, owner: str = "code") -> str:
         """A recurring message; ``owner`` is ``code`` or ``runtime``."""
         return f"{self.namespace}.cron.{owner}.{to_token(name)}"

@@ -29,7 +29,11 @@ class Customer(Versioned, table=True):
     merged_into: int | None = shopify_id_field(default=None, nullable=True)
 
 
-TABLE = Table(model=Customer)
+TABLE = Table(
+    model=Customer,
+    # Nothing is left but the id, and the times by which versions and completeness are told.
+    personal=frozenset({"email", "first_name", "last_name", "phone", "state", "note", "tags", "verified_email"}),
+)
 
 _MERGED_INTO = """
 select merged_into from customers where tenant_id = :tenant_id and shopify_id = :shopify_id

@@ -20,6 +20,8 @@ _TABLES = (
     "variants",
     "products",
     "quarantine",
+    "payloads",
+    "redactions",
     "refetches",
     "webhook_deliveries",
     "event_log",

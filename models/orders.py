@@ -96,6 +96,9 @@ TABLE = Table(
             sql="cast(coalesce(incoming.processed_at, incoming.created_at) at time zone :timezone as date)",
         )
     },
+    # Titles too: a line without a product says whatever somebody typed.
+    personal=frozenset({"email", "note", "tags", "refunds.note", "line_items.title", "line_items.variant_title"}),
+    customer="customer_shopify_id",
 )
 
 

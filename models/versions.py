@@ -47,6 +47,8 @@ class Source(StrEnum):
     READ = "read"
     #: A bulk operation's file, which is written while the shop goes on: it raises no tombstone.
     BULK = "bulk"
+    #: A webhook's payload that is mapped anew: it mends what the version that it was had written, and nothing else.
+    REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +58,12 @@ class Origin:
     read_at: datetime | None = None
     run_id: uuid.UUID | None = None
     is_bulk: bool = False
+    is_replay: bool = False
 
     @property
     def source(self) -> Source:
         if self.read_at is None:
-            return Source.WEBHOOK
+            return Source.REPLAY if self.is_replay else Source.WEBHOOK
         return Source.BULK if self.is_bulk else Source.READ
 
 
@@ -74,15 +77,27 @@ class Derived:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Where a resource is stored: its rows, its children (with the column that names their parent), what is derived."""
+    """Where a resource is stored: its rows, its children (with the column that names their parent), what is derived.
+
+    ``personal`` are the columns that may name a person, a child's as ``refunds.note``: they stay null where a redaction is
+    marked, whoever writes. ``customer`` is the column that holds the id of the customer that a row is of.
+    """
 
     model: type[Versioned]
     children: Mapping[str, tuple[type[Child], str]] = field(default_factory=dict)
     derived: Mapping[str, Derived] = field(default_factory=dict)
+    personal: frozenset[str] = frozenset()
+    customer: str | None = None
 
     @property
     def name(self) -> str:
         return str(self.model.__tablename__)
+
+    def personal_columns(self, child: str | None = None) -> list[str]:
+        """Of its rows, or of a child table."""
+        if child is None:
+            return sorted(name for name in self.personal if "." not in name)
+        return sorted(name.partition(".")[2] for name in self.personal if name.startswith(f"{child}."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +123,8 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
     for columns, group in _by_columns(_newest(rows)).items():
         results = _merge(write, table, columns, group, origin)
         won = {row.shopify_id for row in results if row.stored}
+        if table.customer is not None:
+            _mark_rows(write, table, [row.shopify_id for row in results if row.stored and row.is_redacted])
         stored |= won
         ambiguous |= {row.shopify_id for row in results if row.ambiguous}
         new_to_run += sum(row.new_to_run for row in results)
@@ -203,8 +220,9 @@ where {_IN_SCOPE} and run_id is distinct from :run_id and stored_at < :stored_be
 
 # The columns come from our own models, never from a payload.
 _UPSERT = """
-with incoming as (
-    select distinct on (shopify_id) * from {staged}
+with incoming as (  -- of someone who was redacted: nothing but ids and figures
+    select triggered_at, is_redacted, {shown}
+    from (select distinct on (shopify_id) *, {is_redacted} as is_redacted from {staged}) as staged
 ),
 before as (
     select {table}.* from {table} join incoming using (shopify_id) where {table}.tenant_id = :tenant_id
@@ -225,6 +243,7 @@ written as (
 )
 select incoming.shopify_id,
        written.shopify_id is not null as stored,
+       incoming.is_redacted,
        before.shopify_id is not null as is_known,
        written.shopify_id is not null
            and (before.updated_at is null or before.updated_at < incoming.updated_at) as mended,
@@ -242,6 +261,16 @@ _WEBHOOK_WINS = """
         or excluded.updated_at > {table}.updated_at                  -- newer wins
         or (excluded.updated_at = {table}.updated_at
             and excluded.triggered_at > {table}.triggered_at)        -- null: a read wrote it, and is fuller
+    )
+"""
+
+_REPLAY_WINS = """
+    {table}.deleted_at is null
+    and (
+        {table}.updated_at is null
+        or excluded.updated_at > {table}.updated_at
+        or (excluded.updated_at = {table}.updated_at
+            and excluded.triggered_at >= {table}.triggered_at)       -- equal: it is the payload that wrote the row
     )
 """
 
@@ -302,6 +331,18 @@ where {table}.read_at is null or {table}.read_at <= :triggered_at or {table}.del
 returning shopify_id
 """
 
+#: Subqueries without a row of their own: each is run once a statement, and nearly always finds nothing.
+_IS_MARKED = """
+{column} in (select shopify_id from redactions where tenant_id = :tenant_id and resource = '{resource}')
+"""
+
+#: A later version may name another customer, or none.
+_MARK_ROWS = """
+insert into redactions (tenant_id, resource, shopify_id, redacted_at)
+select :tenant_id, :resource, shopify_id, :at from unnest(cast(:ids as bigint[])) as shopify_id
+on conflict do nothing
+"""
+
 _MARK_SEEN = """
 update {table} set run_id = :run_id
 where tenant_id = :tenant_id and shopify_id = any(:ids) and run_id is distinct from :run_id
@@ -315,9 +356,12 @@ def _statement(table: Table, columns: tuple[str, ...], source: Source, staged: s
     compared = [name for name in columns if name not in {"shopify_id", "updated_at"}]
     raises = ["deleted_at = null"] if source == Source.READ else []
     wins, ambiguous = _RULES[source]
+    personal = table.personal_columns()
     filled = _UPSERT.format(
         table=table.name,
         staged=staged,
+        shown=", ".join(_unless_redacted(name) if name in personal else name for name in columns),
+        is_redacted=_is_redacted(table, columns),
         columns=", ".join(every),
         values=", ".join([*(f"incoming.{name}" for name in columns), *derived.values()]),
         assignments=",\n        ".join([*(f"{name} = excluded.{name}" for name in every[1:]), *raises]),
@@ -330,10 +374,31 @@ def _statement(table: Table, columns: tuple[str, ...], source: Source, staged: s
     return text(filled)
 
 
+def _is_redacted(table: Table, columns: tuple[str, ...]) -> str:
+    if not table.personal:
+        return "false"
+    own = _IS_MARKED.format(column="shopify_id", resource=table.name)
+    if table.customer not in columns:
+        return own
+    return f"({own} or coalesce({_IS_MARKED.format(column=table.customer, resource='customers')}, false))"
+
+
+def _unless_redacted(column: str) -> str:
+    return f"case when not is_redacted then {column} end as {column}"
+
+
+def _mark_rows(write: Write, table: Table, shopify_ids: list[int]) -> None:
+    """Rows of a redacted customer stay theirs. Before their children are written, which obey the row's own mark."""
+    if shopify_ids:
+        parameters = {"tenant_id": write.tenant.id, "resource": table.name, "ids": shopify_ids, "at": write.at}
+        write.session.execute(text(_MARK_ROWS), parameters)
+
+
 #: By source: which versions win, and which cannot be told from ours.
 _RULES = {
     Source.WEBHOOK: (_WEBHOOK_WINS, _WEBHOOK_AMBIGUOUS),
     Source.READ: (_READ_WINS.replace("{raises}", _READ_RAISES), _READ_AMBIGUOUS),
+    Source.REPLAY: (_REPLAY_WINS, "false"),  # whatever was ambiguous was fetched when the webhook came
     Source.BULK: (_READ_WINS.replace("{raises}", _BULK_RAISES), _BULK_AMBIGUOUS),
 }
 
@@ -387,7 +452,8 @@ _DELETE_CHILDREN = "delete from {table} where tenant_id = :tenant_id and {parent
 
 _INSERT_CHILDREN = """
 insert into {table} (tenant_id, {columns})
-select :tenant_id, {columns} from {staged}
+select :tenant_id, {values}
+from (select *, {is_redacted} as is_redacted from {staged} offset 0) as staged  -- 0: looked up once a row, not once a column
 on conflict (tenant_id, shopify_id) do update set {assignments}
 """
 
@@ -406,16 +472,20 @@ def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known:
             child["shopify_id"]: {parent: row.shopify_id, **child} for row in complete for child in row.children[name]
         }
         if children:
-            _insert_children(write, name, model, list(children.values()))
+            _insert_children(write, table, name, list(children.values()))
 
 
-def _insert_children(write: Write, name: str, model: type[Child], children: Sequence[Mapping[str, Any]]) -> None:
+def _insert_children(write: Write, table: Table, name: str, children: Sequence[Mapping[str, Any]]) -> None:
+    model, parent = table.children[name]
+    personal = table.personal_columns(name)
     columns = [column for column in model.model_fields if column != "tenant_id"]
     with staged(write.session, {column: _sql_type(model, column) for column in columns}, children) as incoming:
         statement = _INSERT_CHILDREN.format(
             table=name,
             staged=incoming.relation,
             columns=", ".join(columns),
+            values=", ".join(_unless_redacted(column) if column in personal else column for column in columns),
+            is_redacted=_IS_MARKED.format(column=parent, resource=table.name) if personal else "false",
             assignments=", ".join(f"{column} = excluded.{column}" for column in columns if column != "shopify_id"),
         )
         write.session.execute(text(statement), {"tenant_id": write.tenant.id, **incoming.parameters})
