@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     public_url: str | None = None
     #: Whole histories that are read at once, over all shops: a hundred shops added together would crowd out the others.
     max_first_syncs: Annotated[int, Field(ge=1, le=1000)] = 20
+    #: Days for which webhooks' payloads are kept as they were received, for ``payloads replay``; 0 for none.
+    payloads_kept_days: Annotated[int, Field(ge=0, le=3650)] = 30
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
 
     shopify_api_key: str | None = None

@@ -170,5 +170,12 @@ def is_of_marked(write: Write, resource: str, shopify_id: int | None, said: str)
 _MARKED = "select shopify_id from redactions where tenant_id = :tenant_id and resource = :resource"
 
 
+def are_marked(write: Write, resource: str, shopify_ids: Sequence[int]) -> bool:
+    """Whether any of these is."""
+    found = text(f"select exists ({_MARKED} and shopify_id = any(:ids))")  # noqa: S608  our own words
+    parameters = {"tenant_id": write.tenant.id, "resource": resource, "ids": list(shopify_ids)}
+    return bool(write.session.execute(found, parameters).scalar_one())
+
+
 def marked(write: Write, resource: str) -> list[int]:
     return list(write.session.execute(text(_MARKED), {"tenant_id": write.tenant.id, "resource": resource}).scalars())

@@ -173,6 +173,10 @@ def checkpoints(session: Session, run_ids: Sequence[uuid.UUID]) -> Sequence[Sync
     ).all()
 
 
+def ids(session: Session, tenant_id: uuid.UUID) -> Sequence[uuid.UUID]:
+    return session.exec(select(SyncRun.id).where(col(SyncRun.tenant_id) == tenant_id)).all()
+
+
 def newest(session: Session, tenant_id: uuid.UUID, *, limit: int) -> Sequence[SyncRun]:
     return session.exec(
         select(SyncRun)

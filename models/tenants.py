@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,12 +95,17 @@ class Write:
     at: datetime
 
 
+#: Of a shop that rests nothing is written, but its people can be forgotten.
+RESTING = frozenset({TenantStatus.PAUSED, TenantStatus.UNINSTALLED})
+
+
 @contextmanager
-def write(tenant_id: uuid.UUID) -> Iterator[Write]:
+def write(tenant_id: uuid.UUID, *, also: Set[TenantStatus] = frozenset()) -> Iterator[Write]:
     """A transaction that may write the tenant's rows: committed at the end of the block, or not at all.
 
     The tenant's row is locked ``for share``, so that an offboarding waits for it and nothing is written after; and the
     tenant's writers go one at a time, so that totals and upserts of one shop can neither deadlock nor interleave.
+    ``also``: states other than active in which this may be written.
 
     Raises TenantInactive.
     """
@@ -110,7 +115,7 @@ def write(tenant_id: uuid.UUID) -> Iterator[Write]:
         tenant = session.exec(
             select(Tenant).where(col(Tenant.id) == tenant_id).with_for_update(read=True)
         ).one_or_none()
-        if tenant is None or tenant.status != TenantStatus.ACTIVE:
+        if tenant is None or tenant.status not in {TenantStatus.ACTIVE, *also}:
             raise TenantInactive(tenant.status if tenant else None)
         yield Write(session=session, tenant=tenant, at=now())
 
@@ -178,6 +183,16 @@ def of_domain(session: Session, shop_domain: str) -> Tenant | None:
 def get(session: Session, tenant_id: uuid.UUID, *, for_update: bool = False) -> Tenant | None:
     query = select(Tenant).where(col(Tenant.id) == tenant_id)
     return session.exec(query.with_for_update() if for_update else query).one_or_none()
+
+
+def last_of_domain(session: Session, shop_domain: str) -> Tenant | None:
+    """The tenant of a domain; without one, one that is being erased."""
+    return session.exec(
+        select(Tenant)
+        .where(col(Tenant.shop_domain) == shop_domain)
+        .order_by(col(Tenant.status) == TenantStatus.ERASING, col(Tenant.created_at).desc())
+        .limit(1)
+    ).one_or_none()
 
 
 def being_erased(session: Session) -> Sequence[uuid.UUID]:

@@ -6,7 +6,7 @@ topic's shape, and for a shop only when no other shop is named inside.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -180,7 +180,7 @@ class _DataRequest(TypedDict):
 class _Redaction(TypedDict):
     shop_domain: Text
     customer: _Person
-    orders_to_redact: list[Id]
+    orders_to_redact: NotRequired[list[Id]]
 
 
 @with_config(extra="forbid")  # a customer's redaction under this topic must not erase the shop
@@ -189,6 +189,7 @@ class _ShopRedaction(TypedDict):
     shop_id: Id
 
 
+_ONLY_IN_DATA_REQUESTS = frozenset({"orders_requested", "data_request"})
 _SCOPES: TypeAdapter[Any] = TypeAdapter(_Scopes)
 _BULK: TypeAdapter[Any] = TypeAdapter(_Bulk)
 _DATA_REQUEST: TypeAdapter[Any] = TypeAdapter(_DataRequest)
@@ -248,10 +249,12 @@ def _data_requested(payload: dict[str, Any]) -> events.Event:
 
 
 def _redact_customer(payload: dict[str, Any]) -> events.Event:
+    if payload.keys() & _ONLY_IN_DATA_REQUESTS:  # whoever asks what is stored must not have it erased
+        raise PayloadRejected("the body is a data request's")
     shape = _shape(_REDACTION, payload)
     person = shape["customer"]
     return events.RedactCustomer(
-        person.get("id"), tuple(shape["orders_to_redact"]), person.get("email"), person.get("phone")
+        person.get("id"), tuple(shape.get("orders_to_redact", ())), person.get("email"), person.get("phone")
     )
 
 

@@ -3,23 +3,26 @@
 import base64
 import dataclasses
 import hashlib
-import json
 import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from models import customers, refetches, tenants, webhook_deliveries
+import settings
+from models import customers, forgetting, payloads, redactions, refetches, tenants, webhook_deliveries
 from models.columns import now
 from models.event_log import Level, record
+from models.payloads import Received
+from models.resources import TABLES
 from models.tenants import Write
 from models.versions import Origin
 from models.webhook_deliveries import DeliveryStatus, Key, WebhookDelivery
 from shopify import events
+from shopify.about import about
 from shopify.errors import PayloadRejected
 from shopify.resources import RESOURCES
 from shopify.row import Row, RowRejected
@@ -36,7 +39,7 @@ COMPRESSED_ABOVE = 4096
 class Delivery(BaseModel):
     """A delivery as its message carries it: the body compressed and in base 64, or nothing of it but an id."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     topic: str
     webhook_id: str
@@ -70,7 +73,9 @@ class Delivery(BaseModel):
 
     def without_body(self, body: bytes) -> Self:
         """The same with nothing of the body but its id."""
-        return self.model_copy(update={"text": None, "compressed": None, "shopify_id": _id_of(body)})
+        found = about(self.topic, body)
+        shopify_id = None if found is None else found.shopify_id
+        return self.model_copy(update={"text": None, "compressed": None, "shopify_id": shopify_id})
 
     @property
     def key(self) -> Key:
@@ -96,19 +101,17 @@ class Delivery(BaseModel):
         return len(self.text or self.compressed or "")
 
     @property
+    def compressed_body(self) -> bytes | None:
+        """As it is kept: what travelled compressed is not compressed again."""
+        if self.compressed is not None:
+            return base64.b64decode(self.compressed)
+        return payloads.compressed(self.text.encode("ascii")) if self.text is not None else None
+
+    @property
     def body(self) -> bytes | None:
         if self.compressed is not None:
             return zlib.decompress(base64.b64decode(self.compressed))
         return self.text.encode("ascii") if self.text is not None else None
-
-
-def _id_of(body: bytes) -> int | None:
-    try:
-        payload: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    found = payload.get("id") if isinstance(payload, dict) else None
-    return found if type(found) is int and 0 < found < 2**63 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,8 @@ class _Writing:
         self._again: dict[Key, int] = {}
         self._asks_again = False
         self._gathered: dict[str, dict[int, tuple[Delivery, Row]]] = {}
+        self._keeps = settings.load().payloads_kept_days > 0
+        self._kept: list[Received] = []
 
     def note_repeat(self, delivery: Delivery) -> None:
         # Nothing marks that the shop is to be asked, so a delivery that comes again after a crash asks again.
@@ -168,23 +173,44 @@ class _Writing:
         except RowRejected as refusal:
             self._write_gathered()  # an older version that can be stored must not seem to have mended it
             quarantine_rejected(self._write, refusal, source=f"webhook {delivery.topic}", origin=Origin())
+            self._keep(delivery)
             self._written.append((delivery, Written(DeliveryStatus.QUARANTINED, refusal.reason)))
             return
         if isinstance(event, events.Upsert):
             self._gather(delivery, event)
+            self._keep(delivery, event)
         else:
             self._write_gathered()
+            self._keep(delivery)
             self._written.append((delivery, _carry_out(self._write, event, delivery.triggered_at)))
 
     def finish(self) -> list[Written]:
         """Write what is left, and that each came. Returns what each came to."""
         self._write_gathered()
+        payloads.keep(self._write, self._kept)
         for delivery, written in self._written:
             self._write.session.add(delivery.record(self._write, written.status, repeats=self._again[delivery.key]))
             if written.status != DeliveryStatus.QUARANTINED:
                 record(self._write, Level.INFO, "webhook", f"{delivery.topic}: {written.told}")
         asked_again = [Written(DeliveryStatus.RECORDED, "", asks_shop=True)] if self._asks_again else []
         return [written for _, written in self._written] + asked_again
+
+    def _keep(self, delivery: Delivery, event: events.Upsert | None = None) -> None:
+        """Keep the payload as it was received, if there is anything in it that could be mapped anew."""
+        body = delivery.compressed_body if self._keeps else None
+        if body is None:
+            return
+        if event is not None:
+            customer = TABLES[event.resource].customer
+            resource, shopify_id = event.resource, event.row.shopify_id
+            customer_id = None if customer is None else event.row.columns.get(customer)
+        else:
+            found = about(delivery.topic, delivery.body or b"")
+            if found is None or not found.may_name_a_person:  # nothing but ids: there is nothing to map
+                return
+            resource, shopify_id, customer_id = found.resource, found.shopify_id, found.customer_id
+        moments = delivery.triggered_at, delivery.received_at
+        self._kept.append(Received(delivery.topic, resource, shopify_id, customer_id, *moments, body))
 
     def _gather(self, delivery: Delivery, event: events.Upsert) -> None:
         row = dataclasses.replace(event.row, triggered_at=delivery.triggered_at)
@@ -234,6 +260,8 @@ def _carry_out(write: Write, event: events.Event, triggered_at: datetime) -> Wri
             )
         case events.Merge(kept_id, deleted_id):
             customers.merge(write, kept_id=kept_id, deleted_id=deleted_id)
+            if redactions.are_marked(write, redactions.PEOPLE, [kept_id, deleted_id]):  # the merge came before, and is told late
+                forgetting.forget(write)
             refetches.mark(write, "customers", [kept_id], "another customer was merged into it")
             return Written(
                 DeliveryStatus.WRITTEN, f"customer {deleted_id} merged into {kept_id}", (Fetch("customers", kept_id),)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy
 
-from models import customers, quarantine, refetches, versions
+from models import customers, forgetting, quarantine, redactions, refetches, versions
 from models.event_log import Level, record
 from models.resources import TABLES
 from models.tenants import Write
@@ -116,12 +116,15 @@ def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *,
 
 def quarantine_rejected(write: Write, refusal: RowRejected, *, source: str, origin: Origin) -> bool:
     """Keep one resource that cannot be stored, and say so where its owner looks. Whether its run met it first now."""
+    payload = json.dumps(refusal.payload, default=str)
+    if redactions.is_of_marked(write, refusal.resource, refusal.shopify_id, payload):
+        payload = forgetting.WITHHELD
     is_new = quarantine.hold(
         write,
         resource=refusal.resource,
         shopify_id=refusal.shopify_id,
         reason=refusal.reason,
-        payload=json.dumps(refusal.payload, default=str),
+        payload=payload,
         source=source,
         run_id=origin.run_id,
     )
