@@ -13,6 +13,7 @@ from app import (
     auth,
     bodies,
     cli,
+    compliance,
     dashboard,
     figures,
     health,
@@ -74,7 +75,7 @@ def create_app() -> Shopstream:
     origins.register(app, configured)
     app.before_request(bodies.require_json)
     app.after_request(_secure)
-    for floor in (tenants, webhooks, sync, figures, health, metrics):
+    for floor in (tenants, webhooks, sync, figures, compliance, health, metrics):
         app.register_api(floor.blueprint)
     app.register_blueprint(dashboard.blueprint)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: app.api_doc)

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from models.compliance import Kind
 from models.event_log import Level
 from settings import SHOP_DOMAIN
 from shopify.resources import RESOURCES
@@ -199,6 +200,51 @@ class TenantPath(BaseModel):
 class TenantPage(Query):
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     after: ShopDomain | None = Field(default=None, description="`next` of the page before.")
+
+
+# --- compliance ------------------------------------------------------------------------------------------------------
+
+
+class ComplianceRequest(Answer):
+    id: UUID
+    kind: Kind
+    shop_domain: str
+    shop_id: str | None = Field(description="Shopify's own id of the shop.")
+    customer_id: str | None
+    order_ids: list[str]
+    data_request_id: str | None
+    received_at: Time
+    due_at: Time
+    done_at: Time | None
+    outcome: str | None = Field(description="What became of it, or what it waits for.")
+    erased: dict[str, int] = Field(description="How much of each kind was erased.")
+
+
+class ComplianceRequests(Answer):
+    requests: list[ComplianceRequest]
+    next: str | None = Field(description="What to give as `after` for the next page; null on the last.")
+
+
+class CompliancePath(BaseModel):
+    id: UUID
+
+
+class CompliancePage(Query):
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    after: UUID | None = Field(default=None, description="`next` of the page before.")
+    open: bool = Field(default=False, description="Only what is not done.")
+
+
+class PersonExport(Answer):
+    """Everything that is stored of a person. The payloads' bodies are as Shopify sent them."""
+
+    request_id: UUID
+    shop_domain: str
+    exported_at: Time
+    customers: list[dict[str, Any]]
+    orders: list[dict[str, Any]]
+    payloads: list[dict[str, Any]]
+    quarantine: list[dict[str, Any]]
 
 
 # --- the shop that a question is about -------------------------------------------------------------------------------

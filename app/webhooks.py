@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 import settings
+import tasks.compliance
 import tasks.webhooks
 from app import schemas
 from app.bodies import read_body
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 #: Bytes of a webhook's body that are read at most.
 MAX_BODY = 16 * 1024 * 1024
-#: Topics that the law wants acted upon, also for shops that are no tenants any more.
-COMPLIANCE_TOPICS = frozenset({"customers/data_request", "customers/redact", "shop/redact"})
 
 _HEADERS: list[dict[str, Any]] = [
     {"name": f"X-Shopify-{name}", "in": "header", "required": required, "schema": {"type": "string"}}
@@ -99,10 +98,10 @@ def _receive() -> str:
     headers = _headers()
     body = read_body(MAX_BODY)
     tenant = _signer(headers, body)
-    if tenant is None:
-        return "unknown_shop"
     if names_another_shop(headers.topic, body, headers.shop_domain):
         raise Rejected(401, "the body names another shop", outcome="another_shop")
+    if tenant is None:
+        return _of_unknown_shop(headers, body)
     tasks.webhooks.accept(tenant.tenant_id, headers, body)
     return "stored"
 
@@ -131,7 +130,7 @@ def _signer(headers: WebhookHeaders, body: bytes) -> SigningSecrets | None:
     except Unknowable:
         raise _not_now("whose webhook this is cannot be found out now") from None
     if known is None:
-        _drop(headers, body)
+        _require_apps_signature(headers, body)
     elif not _is_signed(headers, body, known):
         raise Rejected(401, "the signature is not this shop's", outcome="bad_signature")
     return known
@@ -145,12 +144,18 @@ def _is_signed(headers: WebhookHeaders, body: bytes, tenant: SigningSecrets) -> 
     return verify_signature(body, headers.signature, tenant.own_secrets or settings.load().app_secrets)
 
 
-def _drop(headers: WebhookHeaders, body: bytes) -> None:
-    """A webhook of a shop that is no tenant: nobody's, if our app signed it."""
+def _require_apps_signature(headers: WebhookHeaders, body: bytes) -> None:
     if not verify_signature(body, headers.signature, settings.load().app_secrets):
         raise Rejected(401, "the signature is nobody's that we know", outcome="bad_signature")
-    if headers.topic in COMPLIANCE_TOPICS:
-        logger.warning("%s of %s, which is no tenant: there is nothing of it here", headers.topic, headers.shop_domain)
+
+
+def _of_unknown_shop(headers: WebhookHeaders, body: bytes) -> str:
+    """A webhook of a shop that is no tenant is nobody's, unless the law wants it acted upon and recorded all the same."""
+    if headers.topic not in tasks.compliance.TOPICS:
+        return "unknown_shop"
+    logger.warning("%s of %s, which is no tenant", headers.topic, headers.shop_domain)
+    tasks.compliance.accept(headers, body)
+    return "stored"
 
 
 def _not_now(what: str) -> Rejected:

@@ -12,8 +12,9 @@ from typing import Any
 
 import sqlalchemy
 from pydantic import SecretStr
-from sqlalchemy import BigInteger, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import id_field, now, now_field, shopify_id_field, time_field
@@ -87,17 +88,20 @@ def get(session: Session, request_id: uuid.UUID, *, for_update: bool = False) ->
     return session.exec(query.with_for_update() if for_update else query).one_or_none()
 
 
-def newest(session: Session, *, limit: int, only_open: bool = False) -> Sequence[ComplianceRequest]:
-    """Those that are open first, the oldest of them first; then what is done, newest first."""
-    query = select(ComplianceRequest)
+def page(
+    session: Session, *, after: uuid.UUID | None = None, only_open: bool = False, limit: int
+) -> Sequence[ComplianceRequest]:
+    """The newest first, behind the request ``after``."""
+    query = select(ComplianceRequest).order_by(
+        col(ComplianceRequest.received_at).desc(), col(ComplianceRequest.id).desc()
+    )
     if only_open:
         query = query.where(col(ComplianceRequest.done_at).is_(None))
-    order = (
-        col(ComplianceRequest.done_at).desc().nulls_first(),
-        col(ComplianceRequest.received_at),
-        col(ComplianceRequest.id),
-    )
-    return session.exec(query.order_by(*order).limit(limit)).all()
+    if after is not None:
+        last = aliased(ComplianceRequest)
+        place = sqlalchemy.tuple_(col(ComplianceRequest.received_at), col(ComplianceRequest.id))
+        query = query.join(last, last.id == after).where(place < sqlalchemy.tuple_(last.received_at, last.id))
+    return session.exec(query.limit(limit)).all()
 
 
 def forgotten(session: Session) -> Sequence[ComplianceRequest]:
@@ -107,6 +111,7 @@ def forgotten(session: Session) -> Sequence[ComplianceRequest]:
         .where(
             col(ComplianceRequest.done_at).is_(None),
             col(ComplianceRequest.kind) != Kind.DATA_REQUEST,
+            sqlalchemy.not_(func.coalesce(col(ComplianceRequest.outcome), "").startswith(NOT_UNDERSTOOD)),
             col(ComplianceRequest.attempted_at) < now() - FORGOTTEN_AFTER,
         )
         .order_by(col(ComplianceRequest.received_at))
@@ -116,6 +121,14 @@ def forgotten(session: Session) -> Sequence[ComplianceRequest]:
     for each in found:
         each.attempted_at = now()
     return found
+
+
+#: Begins the outcome of a request whose body is not what its topic says: only a person can say what it was.
+NOT_UNDERSTOOD = "not understood, look at it yourself"
+
+
+def is_for_a_person(request: ComplianceRequest) -> bool:
+    return request.outcome is not None and request.outcome.startswith(NOT_UNDERSTOOD)
 
 
 def attempt(request: ComplianceRequest, erased: Mapping[str, int]) -> None:
@@ -135,11 +148,12 @@ def finish(request: ComplianceRequest, outcome: str) -> None:
 _FORGET_ADDRESSES = """
 update compliance_requests set addresses = null
 where shop_domain = :shop_domain and addresses is not null
-  and (cast(:customers as bigint[]) is null or customer_shopify_id = any(:customers))
+  and (cast(:customers as bigint[]) is null
+       or kind = 'customers/data_request' and customer_shopify_id = any(:customers))
 """
 
 
-def forget_addresses(session: Session, shop_domain: str, customers: Sequence[int] | None = None) -> None:
-    """Of all requests of a shop, or of those of these customers."""
-    parameters = {"shop_domain": shop_domain, "customers": None if customers is None else list(customers)}
+def forget_addresses(session: Session, shop_domain: str, *, of_customers: Sequence[int] | None = None) -> None:
+    """Of all requests of a shop that leaves; or of what these customers asked to be told, who are forgotten."""
+    parameters = {"shop_domain": shop_domain, "customers": None if of_customers is None else list(of_customers)}
     session.execute(text(_FORGET_ADDRESSES), parameters)

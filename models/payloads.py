@@ -148,7 +148,7 @@ def of_person(session: Session, tenant_id: uuid.UUID, *, customers: Sequence[int
 
 def _kept(session: Session, query: str, parameters: dict[str, object]) -> list[Kept]:
     found = session.execute(text(query), parameters)
-    return [Kept(*row[:-1], body=zlib.decompress(row[-1])) for row in found]
+    return [Kept(**{**row, "body": zlib.decompress(row["body"])}) for row in found.mappings()]
 
 
 _FORGET = """

@@ -195,6 +195,10 @@ def last_of_domain(session: Session, shop_domain: str) -> Tenant | None:
     ).one_or_none()
 
 
+def every_id(session: Session) -> Sequence[uuid.UUID]:
+    return session.exec(select(Tenant.id)).all()
+
+
 def being_erased(session: Session) -> Sequence[uuid.UUID]:
     return session.exec(select(Tenant.id).where(col(Tenant.status) == TenantStatus.ERASING)).all()
 

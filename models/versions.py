@@ -460,7 +460,7 @@ on conflict (tenant_id, shopify_id) do update set {assignments}
 
 def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known: Set[int]) -> None:
     """The children lists of these rows are complete: what they do not hold is gone. Only ``known`` rows can have any."""
-    for name, (model, parent) in table.children.items():
+    for name, (_, parent) in table.children.items():
         complete = [row for row in rows if name in row.children]
         parents = [row.shopify_id for row in complete if row.shopify_id in known]
         if parents:

@@ -5,11 +5,12 @@ An actor is glue from a message to the floors below, and says what happens when 
 
 from tasks.connection import broker  # first: actors need their broker
 
-from tasks import catching_up, fetches, offboarding, standing, subscriptions, sync, tending, webhooks  # isort: skip
+from tasks import catching_up, compliance, fetches, offboarding, standing, subscriptions, sync, tending, webhooks  # isort: skip
 
 __all__ = [
     "broker",
     "catching_up",
+    "compliance",
     "fetches",
     "offboarding",
     "standing",

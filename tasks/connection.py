@@ -32,6 +32,10 @@ def _named(value: object) -> object:
     return f"{value.actor_name} {value.message_id}" if isinstance(value, Message | MessageProxy) else value
 
 
-logging.getLogger("dramatiq.worker.WorkerThread").addFilter(_WithoutArguments())
 broker = _broker()
+for _logger in (
+    broker.logger,
+    *map(logging.getLogger, ("dramatiq.worker.WorkerThread", "brokers.poison", "brokers.unique")),
+):
+    _logger.addFilter(_WithoutArguments())
 dramatiq.set_broker(broker)

@@ -22,8 +22,9 @@ from models.tenants import Write
 from models.versions import Origin
 from models.webhook_deliveries import DeliveryStatus, Key, WebhookDelivery
 from shopify import events
-from shopify.about import about
+from shopify.about import About, about
 from shopify.errors import PayloadRejected
+from shopify.resource import TopicKind
 from shopify.resources import RESOURCES
 from shopify.row import Row, RowRejected
 from shopify.webhooks import WebhookHeaders, event_of
@@ -200,17 +201,11 @@ class _Writing:
         body = delivery.compressed_body if self._keeps else None
         if body is None:
             return
-        if event is not None:
-            customer = TABLES[event.resource].customer
-            resource, shopify_id = event.resource, event.row.shopify_id
-            customer_id = None if customer is None else event.row.columns.get(customer)
-        else:
-            found = about(delivery.topic, delivery.body or b"")
-            if found is None or not found.may_name_a_person:  # nothing but ids: there is nothing to map
-                return
-            resource, shopify_id, customer_id = found.resource, found.shopify_id, found.customer_id
+        found = about(delivery.topic, delivery.body or b"") if event is None else _about(event)
+        if found is None or not found.may_name_a_person:  # nothing but ids: there is nothing to map
+            return
         moments = delivery.triggered_at, delivery.received_at
-        self._kept.append(Received(delivery.topic, resource, shopify_id, customer_id, *moments, body))
+        self._kept.append(Received(delivery.topic, found.resource, found.shopify_id, found.customer_id, *moments, body))
 
     def _gather(self, delivery: Delivery, event: events.Upsert) -> None:
         row = dataclasses.replace(event.row, triggered_at=delivery.triggered_at)
@@ -241,6 +236,13 @@ def _event(write: Write, delivery: Delivery) -> events.Event:
         raise RowRejected(delivery.topic, None, refusal.reason, body.decode("utf-8", "replace")) from refusal
 
 
+def _about(event: events.Upsert) -> About:
+    """The same as ``about`` tells, without reading the body again."""
+    customer = TABLES[event.resource].customer
+    customer_id = None if customer is None else event.row.columns.get(customer)
+    return About(event.resource, TopicKind.WHOLE, event.row.shopify_id, customer_id)
+
+
 def _to_be_fetched(delivery: Delivery) -> events.Event:
     for resource in RESOURCES.values():
         if delivery.topic in resource.topics and delivery.shopify_id is not None:
@@ -260,7 +262,9 @@ def _carry_out(write: Write, event: events.Event, triggered_at: datetime) -> Wri
             )
         case events.Merge(kept_id, deleted_id):
             customers.merge(write, kept_id=kept_id, deleted_id=deleted_id)
-            if redactions.are_marked(write, redactions.PEOPLE, [kept_id, deleted_id]):  # the merge came before, and is told late
+            if redactions.are_marked(
+                write, redactions.PEOPLE, [kept_id, deleted_id]
+            ):  # the merge came before, and is told late
                 forgetting.forget(write)
             refetches.mark(write, "customers", [kept_id], "another customer was merged into it")
             return Written(

@@ -128,6 +128,11 @@ def _budget(shop_domain: str) -> Budget:
     return Budget(_budgets(), shop_domain, conflict=KeyConflict)
 
 
+def forget_budget(shop_domain: str) -> None:
+    """What is known of a shop's budget, once the shop has left."""
+    _budgets().delete(shop_domain)
+
+
 @functools.cache
 def _budgets():  # type: ignore[no-untyped-def]
     return broker.key_value("budgets", ttl=3600, memory=True)

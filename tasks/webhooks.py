@@ -1,5 +1,6 @@
 """Webhooks: one publish in the web process, one transaction for many of them in a worker."""
 
+import logging
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ from brokers.errors import MessageTooLarge
 from models.database import OUTAGES
 from models.tenants import TenantInactive, TenantStatus
 from shopify.webhooks import WebhookHeaders
-from tasks import deliveries, fetches, standing, sync
+from tasks import compliance, deliveries, fetches, standing, sync
 from tasks.connection import broker
 from tasks.deliveries import Delivery
 
@@ -25,8 +26,12 @@ MOST_BYTES = 2**20
 def accept(tenant_id: uuid.UUID, headers: WebhookHeaders, body: bytes) -> None:
     """Hand a verified delivery to the workers: one publish, stored by the server when this returns.
 
-    A body that fits no message even compressed travels as its id. Raises BrokerUnavailable and StorageFull.
+    A body that fits no message even compressed travels as its id. What the law asks for is work of its own, which is done
+    for shops that rest, too. Raises BrokerUnavailable and StorageFull.
     """
+    if headers.topic in compliance.TOPICS:
+        compliance.accept(headers, body)
+        return
     delivery = Delivery.of(headers, body)
     try:
         _send(tenant_id, delivery)
@@ -64,6 +69,9 @@ def process_webhooks(messages: list[dramatiq.Message[Any]]) -> None:
             if inactive.status == TenantStatus.PAUSED:
                 again = [process_webhooks.message_with_options(args=each.args) for each in of_tenant]
                 broker.enqueue_many(again, delay=PAUSED_RETRY)
+
+
+process_webhooks.logger.setLevel(logging.INFO)  # at DEBUG it tells what Shopify sent
 
 
 def _write(tenant_id: uuid.UUID, portion: list[Delivery]) -> None:

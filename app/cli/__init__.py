@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app.cli import database, keys, queues, sync, tenants
+from app.cli import compliance, database, keys, payloads, queues, sync, tenants
 
 __all__ = ["register"]
 
@@ -15,5 +15,7 @@ def register(app: Flask) -> None:
         queues.queues,
         queues.dead_letters,
         keys.group,
+        payloads.group,
+        compliance.group,
     ):
         app.cli.add_command(command)

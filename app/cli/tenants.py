@@ -25,14 +25,14 @@ def group() -> None:
     """The shops that Shopstream serves."""
 
 
-def _domain(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def check_domain(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     try:
         return schemas.shop_domain(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
 
-shop_argument = click.argument("shop_domain", metavar="DOMAIN", callback=_domain)
+shop_argument = click.argument("shop_domain", metavar="DOMAIN", callback=check_domain)
 
 
 def found(session: Session, shop_domain: str, *, for_update: bool = False) -> Tenant:

@@ -16,9 +16,11 @@ from pydantic import SecretStr
 
 import settings
 from models import analytics, event_log, sync_runs, tenants
+from models.columns import now
 from models.database import transaction
 from models.sync_runs import SyncRun
 from models.tenants import Tenant
+from shopify.webhooks import WebhookHeaders
 from tests.tasks.waiting import eventually
 
 
@@ -159,3 +161,21 @@ def worker(store, migrated, nats) -> Iterator[dramatiq.Worker]:
     worker.start()
     yield worker
     worker.stop(20_000)
+
+
+@pytest.fixture
+def tell(store, migrated, nats) -> Callable[..., None]:
+    """Hands a webhook of the test's own making to the workers, as the web process does."""
+    from tasks import webhooks  # noqa: PLC0415
+
+    def hand_over(shop: Shop, topic: str, body: dict[str, Any]) -> None:
+        headers = {
+            "X-Shopify-Topic": topic,
+            "X-Shopify-Hmac-Sha256": "checked before",
+            "X-Shopify-Shop-Domain": shop.domain,
+            "X-Shopify-Webhook-Id": str(uuid.uuid4()),
+            "X-Shopify-Triggered-At": now().isoformat(),
+        }
+        webhooks.accept(shop.tenant_id, WebhookHeaders.of(headers), json.dumps(body).encode())
+
+    return hand_over
