@@ -100,7 +100,7 @@ def page(
     if after is not None:
         last = aliased(ComplianceRequest)
         place = sqlalchemy.tuple_(col(ComplianceRequest.received_at), col(ComplianceRequest.id))
-        query = query.join(last, last.id == after).where(place < sqlalchemy.tuple_(last.received_at, last.id))
+        query = query.join(last, col(last.id) == after).where(place < sqlalchemy.tuple_(last.received_at, last.id))
     return session.exec(query.limit(limit)).all()
 
 
