@@ -140,7 +140,8 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
 def _merge(write: Write, table: Table, columns: tuple[str, ...], rows: Sequence[Row], origin: Origin) -> Sequence[Any]:
     """Write the rows of one set of columns. Returns what became of each."""
     types = {"triggered_at": "timestamptz"} | {name: _sql_type(table.model, name) for name in columns}
-    with staged(write.session, types, [_flat(row) for row in rows]) as incoming:
+    flat = [_flat(row, is_compared=not origin.is_bulk) for row in rows]
+    with staged(write.session, types, flat) as incoming:
         parameters = {
             "tenant_id": write.tenant.id,
             "timezone": write.tenant.timezone,
@@ -224,8 +225,11 @@ with incoming as (  -- of someone who was redacted: nothing but ids and figures
     select triggered_at, is_redacted, {shown}
     from (select distinct on (shopify_id) *, {is_redacted} as is_redacted from {staged}) as staged
 ),
-before as (
-    select {table}.* from {table} join incoming using (shopify_id) where {table}.tenant_id = :tenant_id
+before as (  -- looked up one by one, whatever the planner knows: a table that grows has statistics of an empty one
+    select known.* from incoming
+    cross join lateral (
+        select * from {table} where tenant_id = :tenant_id and shopify_id = incoming.shopify_id offset 0
+    ) as known
 ),
 written as (
     insert into {table} (tenant_id, triggered_at, read_at, run_id, stored_at, {columns})
@@ -430,14 +434,15 @@ def _by_columns(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
     return groups
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: Row, *, is_compared: bool) -> dict[str, Any]:
+    """A row's columns. A bulk file's children are not compared: what lands within its second is fetched in any case."""
     flat = {
         "shopify_id": row.shopify_id,
         "updated_at": row.updated_at,
         "triggered_at": row.triggered_at,
         **row.columns,
     }
-    if row.children:
+    if row.children and is_compared:
         flat["children_digest"] = _digest(row.children)
     return flat
 
