@@ -81,8 +81,10 @@ def test_a_download_may_break_off(bulk: Bulk):
     with requests.get(url, stream=True, timeout=10) as answer:
         assert answer.headers["Content-Length"] == str(len(whole))
         assert answer.raw.read(100, decode_content=False) == whole[:100]
+        began = time.monotonic()
         with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             list(answer.iter_content(50))
+        assert time.monotonic() - began < 5, "the connection was left open"
     assert get(url).content == whole
 
 
@@ -138,18 +140,19 @@ def read(url: str, take: Callable[[bytes], None]) -> None:
     connection.close()
 
 
-def test_a_download_that_resumes_is_held_behind_the_same_line(bulk: Bulk):
+@pytest.mark.parametrize(("line", "held_behind"), [(2, 2), (2, 5), (5, 2)])
+def test_a_download_that_resumes_is_held_at_an_end_of_a_line(bulk: Bulk, line: int, held_behind: int):
+    """Behind the line of the file that was told, or the first that it sends the end of."""
     url = bulk.finish()["url"]
-    whole = get(url).content.split(b"\n")
-    start = len(whole[0]) + 3
-    bulk.break_(download_held={"next": 1, "lines": 2})
+    whole = get(url).content.splitlines(keepends=True)
+    start = len(b"".join(whole[: line - 1])) + 3
+    bulk.break_(download_held={"next": 1, "lines": held_behind})
     taken: list[bytes] = []
-    thread = threading.Thread(
-        target=lambda: taken.append(get(url, Range=f"bytes={start}-").content),
-    )
+    thread = threading.Thread(target=lambda: taken.append(get(url, Range=f"bytes={start}-").content))
     thread.start()
     eventually(lambda: bulk.is_held("downloads"))
-    assert bulk.told()["downloads"][-1]["bytes"] == len(whole[0]) + 1 + len(whole[1]) + 1 - start
+    sent = len(b"".join(whole[: max(line, held_behind)])) - start
+    assert bulk.told()["downloads"][-1]["bytes"] == sent
     bulk.release()
     thread.join(10)
-    assert taken == [b"\n".join(whole)[start:]]
+    assert taken == [b"".join(whole)[start:]]
