@@ -5,7 +5,7 @@ Either way they are a relation to the statement that merges them.
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,28 +46,37 @@ def staged(session: Session, columns: Mapping[str, str], rows: Sequence[Mapping[
 
 
 def _lines(names: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> io.StringIO:
-    return io.StringIO("".join(["\t".join([_field(row.get(name)) for name in names]) + "\n" for row in rows]))
+    lines = []
+    for row in rows:
+        values = map(row.get, names)
+        lines.append("\t".join([_FIELDS[type(value)](value) for value in values]))
+    return io.StringIO("\n".join(lines) + "\n")
 
 
-def _field(value: object) -> str:
-    if value is None:
-        return "\\N"
-    kind = type(value)
-    if kind is str:
-        text: str = value  # type: ignore[assignment]
-        return text.translate(_ESCAPES) if "\\" in text or not text.isprintable() else text
-    if kind is bool:
-        return "t" if value else "f"
-    if kind is int or isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return dumps(value).translate(_ESCAPES)
+def _text(value: str) -> str:
+    return value if value.isalnum() else value.translate(_ESCAPES)
+
+
+def _json(value: object) -> str:
+    return dumps(value).translate(_ESCAPES) if value else "[]" if isinstance(value, list) else "{}"
+
+
+#: How COPY is told a value, by its type; nothing else has a place in a row.
+_FIELDS: Mapping[type, Callable[[Any], str]] = {
+    type(None): lambda _: "\\N",
+    str: _text,
+    bool: lambda value: "t" if value else "f",
+    int: str,
+    Decimal: str,
+    datetime: datetime.isoformat,
+    list: _json,
+    dict: _json,
+}
 
 
 def dumps(value: object) -> str:
     """JSON as Postgres takes it for a row: amounts and times as text, exact."""
-    return json.dumps(value, default=_plain, ensure_ascii=False, sort_keys=True)
+    return _ENCODER.encode(value)
 
 
 def _plain(value: object) -> object:
@@ -78,3 +87,6 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no place in a row")
+
+
+_ENCODER = json.JSONEncoder(default=_plain, ensure_ascii=False, sort_keys=True)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -107,8 +107,7 @@ def slices(
     last = _Group(start)
     cut: ShopUnavailable | None = None
     try:
-        for line, end in _lines(chunks, start, size):
-            node = _node(resource, line)
+        for node, end in _nodes(resource, chunks, start, size):
             if "__parentId" in node:
                 last.add(resource, node, end)
                 continue
@@ -156,35 +155,53 @@ class _Group:
         whole.end = self.end
 
 
-def _lines(chunks: Iterable[bytes], start: int, size: int | None) -> Iterator[tuple[bytes, int]]:
-    """Each line with its newline, and the offset of the byte after it. The last one may have none.
+def _nodes(
+    resource: Resource, chunks: Iterable[bytes], start: int, size: int | None
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Each line's node, and the offset of the byte after the line."""
+    offset = start
+    for lines in _lines(chunks, start, size):
+        for line, node in zip(lines, _decoded(resource, lines), strict=True):
+            offset += len(line) + 1
+            if node is not None:
+                yield node, offset if size is None else min(offset, size)
+
+
+def _lines(chunks: Iterable[bytes], start: int, size: int | None) -> Iterator[list[bytes]]:
+    """The lines of each chunk, without their newlines. The last line of all may have none.
 
     Raises FileInvalid, and ShopUnavailable where the file ends before its ``size``.
     """
-    rest, offset = b"", start
+    rest, end = b"", start
     for chunk in chunks:
+        end += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            offset += len(line) + 1
-            if line.strip():
-                yield line + b"\n", offset
+        yield lines
         if len(rest) > MAX_LINE:
             raise FileInvalid(f"a line is longer than {MAX_LINE} bytes")
-    end = offset + len(rest)
     if size is not None and end < size:
         raise ShopUnavailable(f"a bulk operation's file was cut off after {end} of {size} bytes")
-    if rest.strip():
-        yield rest, end
+    if rest:
+        yield [rest]
 
 
-def _node(resource: Resource, line: bytes) -> dict[str, Any]:
-    try:
-        node = _DECODER.decode(line.decode("utf-8"))
-    except (ValueError, RecursionError):
-        node = None
-    if not isinstance(node, dict):
+def _decoded(resource: Resource, lines: Sequence[bytes]) -> list[dict[str, Any] | None]:
+    """The lines' nodes; None of an empty one. All at once, so that they share their keys: it takes half the time."""
+    told = [line for line in lines if line.strip()]
+    nodes = _json(b"[" + b",".join(told) + b"]")
+    if not isinstance(nodes, list) or len(nodes) != len(told) or not all(isinstance(node, dict) for node in nodes):
         raise FileInvalid(f"a line of the {resource.name} is no JSON object")
-    return node
+    if len(told) == len(lines):
+        return nodes
+    left = iter(nodes)
+    return [next(left) if line.strip() else None for line in lines]
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return _DECODER.decode(text.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _connection(resource: Resource, child: dict[str, Any]) -> str:
