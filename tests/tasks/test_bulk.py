@@ -114,10 +114,10 @@ def test_bulk_and_pages_write_the_same(worker, bulk_shop):
 
 
 def _rows(shop):
-    """Everything that a sync writes but what names the tenant and the moment."""
+    """Everything that a sync writes but what names the tenant, the moment and the way."""
     from models.resources import TABLES  # noqa: PLC0415
 
-    own = {"id", "tenant_id", "run_id", "read_at", "stored_at"}
+    own = {"id", "tenant_id", "run_id", "read_at", "stored_at", "children_digest"}
     models = [(table.name, table.model) for table in TABLES.values()]
     models += [(name, child) for table in TABLES.values() for name, (child, _) in table.children.items()]
     with transaction() as session:
