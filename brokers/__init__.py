@@ -20,6 +20,7 @@ from .errors import (
 )
 from .history import Attempt
 from .key_value import Entry, KeyValue
+from .lane_stats import LaneStats
 from .rate_limits import JetStreamRateLimiterBackend
 from .results import JetStreamResultBackend
 from .schedules import Schedule, Schedules
@@ -40,6 +41,7 @@ __all__ = [
     "JetStreamResultBackend",
     "KeyConflict",
     "KeyValue",
+    "LaneStats",
     "MessageTooLarge",
     "NotStored",
     "NotStoredYet",

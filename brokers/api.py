@@ -116,6 +116,22 @@ class Api:
             found += 1
             after = stored.sequence
 
+    def subjects(self, stream: str, subject: str, *, deadline: float) -> dict[str, int]:
+        """How many messages of a stream lie on each subject that matches; none without such a stream."""
+        found: dict[str, int] = {}
+        while True:
+            question = {"subjects_filter": subject, "offset": len(found)}
+            try:
+                info = self.ask(f"STREAM.INFO.{stream}", question, deadline=deadline)
+            except RequestRefused as error:
+                if error.code == STREAM_NOT_FOUND:
+                    return found
+                raise
+            page: dict[str, int] = info["state"].get("subjects") or {}
+            found |= page
+            if not page or len(found) >= int(info.get("total", 0)):
+                return found
+
     def _read(self, stream: str, question: Mapping[str, Any], deadline: float) -> Stored | None:
         subject = f"$JS.API.DIRECT.GET.{stream}"
         answer = self._connection().request(subject, json.dumps(question).encode(), deadline=deadline)

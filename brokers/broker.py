@@ -29,6 +29,7 @@ from .dead_letters import DeadLetters
 from .enqueueing import EnqueueingBroker
 from .errors import BrokerUnavailable, JetStreamError, NoResponders
 from .key_value import KeyValue
+from .lane_stats import LaneStats, lane_stats
 from .lanes import Bells
 from .leases import Delivery
 from .links import Links
@@ -176,6 +177,7 @@ class JetStreamBroker(EnqueueingBroker):
         Its option ``lane``, a function of the message that returns a text or None, keeps messages apart: lanes get their
         turns, and a long one delays no other.  ``broker_priority``, 0 to 255, orders within a lane, higher first.  Both may
         also be given to ``send_with_options``.  At most ``lane_limit`` messages of one lane run at once, over all workers.
+        ``dead_letter_lane``, likewise a text or a function, names the lane of dead letters whose message has none.
 
         Its option ``unique`` lets at most one of its messages with the same key be queued or running: True makes the key
         from the arguments, a function of the message may return another text, or None for a message that is not unique.
@@ -390,12 +392,18 @@ class JetStreamBroker(EnqueueingBroker):
         """What there is of each declared actor, for metrics.  Raises BrokerUnavailable."""
         return self._census.actors(sorted((actor.queue_name, actor.actor_name) for actor in self.actors.values()))
 
+    def lane_stats(self, queue_name: str, *, timeout: float = 2.0) -> list[LaneStats]:
+        """What each lane of a queue holds that holds something, within ``timeout`` seconds.  Raises BrokerUnavailable."""
+        return lane_stats(self._names, self._api, self._known(queue_name), timeout=timeout)
+
     # Parts
 
     def _bury(self, delivery: Delivery, *, error: BaseException | None, message: "Message[Any] | None") -> None:
         wire = self._links.wire()
         wire.await_connection(time.monotonic() + self._publish_timeout)
-        self._dead_letters.bury(delivery, error=error, message=message, max_payload=wire.max_payload)
+        actor = None if message is None else self.actors.get(message.actor_name)
+        lane = "" if message is None else lanes.dead_lane_of(message, actor.options if actor else {})
+        self._dead_letters.bury(delivery, error=error, message=message, lane=lane, max_payload=wire.max_payload)
 
     def _new_suspects(self) -> Suspects:
         return Suspects(self.key_value("starts", ttl=MARK_TTL))

@@ -8,6 +8,7 @@ import itertools
 import json
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from dramatiq.message import Message
 from . import headers, history
 from .api import Api, Stored
 from .errors import DeadLetterNotFound, NoResponders
+from .lanes import lane_of
 from .leases import Delivery
 from .names import Names, from_token
 from .publisher import RESERVE, Publisher
@@ -88,9 +90,15 @@ class DeadLetters:
         self._store = store
 
     def bury(
-        self, delivery: Delivery, *, error: BaseException | None, message: "Message[object] | None", max_payload: int
+        self,
+        delivery: Delivery,
+        *,
+        error: BaseException | None,
+        message: "Message[object] | None",
+        lane: str,
+        max_payload: int,
     ) -> None:
-        """Store a dead letter for a delivery; storing it again, after a crash, stores nothing."""
+        """Store a dead letter for a delivery; storing it again, after a crash, stores nothing.  ``lane``: where it is found."""
         body = delivery.body
         if message is not None:
             history.note(message, delivery, error)
@@ -110,7 +118,7 @@ class DeadLetters:
         if trace := _traceback_of(error, message):
             notes[TRACEBACK] = _one_line(trace, max(0, room), keep_end=True)
         publish_id = f"dead:{self._names.work_stream}:{delivery.sequence}:{delivery.stored_ns}"
-        self._lay_down(delivery.queue, message, body, publish_id, notes)
+        self._lay_down(delivery.queue, message, publish_id, body=body, notes=notes, lane=lane)
 
     def put(
         self,
@@ -128,7 +136,8 @@ class DeadLetters:
             notes[DIED] = datetime.fromtimestamp(died / 1000, UTC).isoformat()
         if trace := _traceback_of(None, message):
             notes[TRACEBACK] = _one_line(trace, RESERVE - ERROR_BYTES - 600, keep_end=True)
-        self._lay_down(queue, message, body, publish_id, notes)
+        lane = "" if message is None else lane_of(message)
+        self._lay_down(queue, message, publish_id, body=body, notes=notes, lane=lane)
 
     def list(
         self,
@@ -150,6 +159,15 @@ class DeadLetters:
     def count(self, queue: str | None = None, *, actor: str | None = None, lane: str | None = None) -> int:
         first = self._first(self._names.dead_of(queue, actor=actor, lane=lane), after=0)
         return 0 if first is None else first.more + 1
+
+    def by_lane(self) -> dict[str, int]:
+        """How many there are in each lane that has any: one request, however many. The lane "" has those without one."""
+        found: Counter[str] = Counter()
+        for subject, number in self._api.subjects(
+            self._names.dead_stream, self._names.dead_of(), deadline=_deadline()
+        ).items():
+            found[from_token(subject.split(".")[4])] += number
+        return dict(found)
 
     def replay(self, sequence: int) -> None:
         """Enqueue a dead letter's message anew, with its retries unspent, and remove the dead letter.
@@ -186,10 +204,17 @@ class DeadLetters:
         return self._streams.purge(self._names.dead_stream, subject, _deadline())
 
     def _lay_down(
-        self, queue: str, message: "Message[object] | None", body: bytes, publish_id: str, notes: Mapping[str, str]
+        self,
+        queue: str,
+        message: "Message[object] | None",
+        publish_id: str,
+        *,
+        body: bytes,
+        notes: Mapping[str, str],
+        lane: str,
     ) -> None:
         actor = UNKNOWN_ACTOR if message is None else message.actor_name
-        subject = self._names.dead(queue, actor, lane=_lane(message) or "")
+        subject = self._names.dead(queue, actor, lane=lane)
         self._publisher.publish(subject, body, publish_id=publish_id, headers=notes, reserve=0)
 
     def _replay(self, letter: DeadLetter) -> bool:
@@ -279,11 +304,6 @@ def _retries(body: bytes) -> int:
     message = _decoded(body)
     retries = 0 if message is None else message.options.get("retries", 0)
     return retries if isinstance(retries, int) else 0
-
-
-def _lane(message: "Message[object] | None") -> str | None:
-    lane = None if message is None else message.options.get("lane")
-    return lane if isinstance(lane, str) else None
 
 
 def _traceback_of(error: BaseException | None, message: "Message[object] | None") -> str:

@@ -13,7 +13,7 @@ def known_queues(names: Names, api: Api, *, timeout: float = 10.0) -> list[str]:
     work, dead = names.work_stream, names.dead_stream
     subjects = _consumed(api, work, deadline)
     for stream, kind in ((work, "q"), (work, "lane"), (dead, "dead")):
-        subjects |= _subjects(api, stream, f"{names.namespace}.{kind}.>", deadline)
+        subjects |= api.subjects(stream, f"{names.namespace}.{kind}.>", deadline=deadline).keys()
     # Each delayed message has a subject of its own, too many to ask for all.
     for ask in (api.first, api.last):
         try:
@@ -38,20 +38,4 @@ def _consumed(api: Api, stream: str, deadline: float) -> set[str]:
         found |= {each["config"]["filter_subject"] for each in consumers if each["config"].get("filter_subject")}
         offset += len(consumers)
         if not consumers or offset >= page["total"]:
-            return found
-
-
-def _subjects(api: Api, stream: str, subject: str, deadline: float) -> set[str]:
-    found: set[str] = set()
-    while True:
-        question = {"subjects_filter": subject, "offset": len(found)}
-        try:
-            info = api.ask(f"STREAM.INFO.{stream}", question, deadline=deadline)
-        except RequestRefused as error:
-            if error.code == STREAM_NOT_FOUND:
-                return found
-            raise
-        page = info["state"].get("subjects") or {}
-        found |= page.keys()
-        if not page or len(found) >= info.get("total", 0):
             return found

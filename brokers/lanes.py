@@ -5,6 +5,7 @@ within a lane the higher ``broker_priority`` goes first. Both are fixed at the f
 options, so that retries, delays, dead letters and replays keep them.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +16,12 @@ from . import unique
 from .names import Names, from_token, to_token
 from .wire import Wire
 
+logger = logging.getLogger(__name__)
+
 #: The options of a message, and of an actor; ``broker_priority`` is named as Dramatiq's RabbitMQ broker names it.
 LANE, PRIORITY, LIMIT = "lane", "broker_priority", "lane_limit"
+#: The option of an actor that says in which lane the dead letters of its messages without one are found.
+DEAD_LANE = "dead_letter_lane"
 HIGHEST_PRIORITY = 255
 #: Bytes of a lane's name: it becomes part of a subject and of a consumer's name.
 MAX_LANE = 128
@@ -46,6 +51,18 @@ def lane_of(message: "Message[Any]") -> str:
     return lane if isinstance(lane, str) else ""
 
 
+def dead_lane_of(message: "Message[Any]", actor_options: Mapping[str, Any]) -> str:
+    """The lane in which a message's dead letter is found. Whatever is wrong with the actor's option, it is buried."""
+    lane = lane_of(message) or actor_options.get(DEAD_LANE) or ""
+    try:
+        lane = lane(message) if callable(lane) else lane
+        _check(lane, None)
+    except Exception:
+        logger.exception("%s of %s does not tell a lane", DEAD_LANE, message.actor_name)
+        return ""
+    return lane or ""
+
+
 def priority_of(message: "Message[Any]") -> int:
     priority = message.options.get(PRIORITY)
     return priority if isinstance(priority, int) and 0 <= priority <= HIGHEST_PRIORITY else 0
@@ -59,10 +76,11 @@ def work_subject(names: Names, message: "Message[Any]", *, default_key: str = ""
 
 def check_actor(options: Mapping[str, Any]) -> None:
     """Raises ValueError for an actor's option that cannot be kept."""
-    limit, lane = options.get(LIMIT), options.get(LANE)
+    limit = options.get(LIMIT)
     if limit is not None and (not isinstance(limit, int) or limit < 1):
         raise ValueError(f"{LIMIT} must be a whole number from 1, not {limit!r}")
-    _check(None if callable(lane) else lane, options.get(PRIORITY))
+    for lane in (options.get(LANE), options.get(DEAD_LANE)):
+        _check(None if callable(lane) else lane, options.get(PRIORITY))
 
 
 def _check(lane: object, priority: object) -> None:

@@ -100,6 +100,10 @@ class Names:
         """Everything of one lane and priority."""
         return f"{self.namespace}.lane.{to_token(queue)}.{to_token(lane)}.{priority}.>"
 
+    def whole_lane(self, queue: str, lane: str) -> str:
+        """Everything of one lane, whatever its priority."""
+        return f"{self.namespace}.lane.{to_token(queue)}.{to_token(lane)}.>"
+
     def schedule(self, queue: str, actor: str, key: str, *, due: float, message_id: str) -> str:
         """Where one delayed message waits until ``due`` (seconds since 1970). ``key``: its publish id, or a unique one's key."""
         when = f"{due_step(due)}.{to_token(message_id)}"

@@ -19,6 +19,7 @@ ACTOR_OPTIONS = batches.OPTIONS | {
     lanes.LANE,
     lanes.PRIORITY,
     lanes.LIMIT,
+    lanes.DEAD_LANE,
     unique.UNIQUE,
     unique.WHILE,
 }
