@@ -22,6 +22,7 @@ from app.problems import Refusal, documented
 from models import tenant_summaries, watermarks
 from models.database import OUTAGES, transaction
 from tasks import broker
+from tasks.backlogs import backlogs
 
 logger = logging.getLogger(__name__)
 
@@ -113,12 +114,20 @@ def _queues() -> list[Metric]:
 
 
 def _tenants() -> list[Metric]:
+    known = backlogs.now()
     with transaction() as session:
-        census = tenant_summaries.census(session)
+        census = tenant_summaries.census(session, known)
         mended = watermarks.repairs(session)
     tenants = GaugeMetricFamily("shopstream_tenants", "Tenants by status.", labels=("status",))
     for status, count in census.by_status.items():
         tenants.add_metric((status,), count)
+    problems = GaugeMetricFamily(
+        "shopstream_tenant_problems",
+        "Tenants that have this problem, none for those that have no problem. What NATS tells of is left out while it is away.",
+        labels=("problem",),
+    )
+    for problem, count in census.by_problem.items():
+        problems.add_metric((problem,), count)
     quarantined = GaugeMetricFamily(
         "shopstream_quarantined", "Things that could not be stored.", value=census.quarantined
     )
@@ -127,4 +136,4 @@ def _tenants() -> list[Metric]:
     )
     for resource, number in mended.items():
         repairs.add_metric((resource,), number)
-    return [tenants, quarantined, repairs]
+    return [tenants, problems, quarantined, repairs]

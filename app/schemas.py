@@ -19,8 +19,10 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
+from models import tenant_summaries
 from models.compliance import Kind
 from models.event_log import Level
+from models.tenant_summaries import Place, ShopProblem
 from settings import SHOP_DOMAIN
 from shopify.resources import RESOURCES
 
@@ -30,6 +32,8 @@ TEN_YEARS = 3653
 MAX_EVENT_ID = 2**63 - 1
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\Z")
+#: The places of problems, as models.tenant_summaries numbers them.
+_SEVERITY = re.compile(r"\d{1,2}(?:\.\d{1,2}){0,19}\Z", re.ASCII)
 
 
 # --- the parts -------------------------------------------------------------------------------------------------------
@@ -181,11 +185,29 @@ class TenantSummary(Answer):
     last_sync_at: Time | None
     last_sync_status: str | None
     quarantined: int = Field(description="How many things of this shop could not be stored, and still are not.")
+    repairs_last_week: int = Field(
+        description="How many resources no webhook had told of and a later read mended, in the last seven days (UTC)."
+    )
+    dead_letters: int | None = Field(
+        description="How many messages of this shop failed for good and wait for a person; null while NATS does not tell."
+    )
+    lag_seconds: float | None = Field(
+        description="How long the oldest webhook waits that is stored and not yet written; null while NATS does not tell, "
+        "and for some of very many shops that wait at once."
+    )
+    problems: list[ShopProblem] = Field(
+        description="What is wrong with this shop, worst first; empty when all is well."
+    )
+
+    @classmethod
+    def of(cls, found: tenant_summaries.TenantSummary) -> Self:
+        told = {name: getattr(found, name) for name in cls.model_fields if name != "status"}
+        return cls.model_validate(told | {"status": found.state})
 
 
 class TenantList(Answer):
     tenants: list[TenantSummary]
-    next: str | None = Field(description="What to give as `after` for the next page; null on the last.")
+    next: str | None = Field(description="What to give as `after`, with the same `sort`; null on the last page.")
 
 
 class TenantErasing(Answer):
@@ -199,7 +221,40 @@ class TenantPath(BaseModel):
 
 class TenantPage(Query):
     limit: Annotated[int, Field(ge=1, le=500)] = 100
-    after: ShopDomain | None = Field(default=None, description="`next` of the page before.")
+    sort: Literal["shopDomain", "worst"] = Field(
+        default="shopDomain",
+        description="`worst`: the shops with the worst problems first, in the order in which `problems` names them. "
+        "A shop whose problems change while one pages may come twice or not at all.",
+    )
+    after: str | None = Field(
+        default=None, max_length=400, description="`next` of the page before, of the same `sort`."
+    )
+
+    @model_validator(mode="after")
+    def _goes_on_with_its_sort(self) -> Self:
+        if self.after is not None and self.sort == "worst":
+            _place(self.after)
+        elif self.after is not None:
+            self.after = shop_domain(self.after)
+        return self
+
+    @property
+    def place(self) -> Place | None:
+        """`after` where the worst come first."""
+        return None if self.after is None else _place(self.after)
+
+    def next_after(self, last: Place) -> str:
+        """The `after` that goes on behind a page's last shop."""
+        if self.sort == "shopDomain":
+            return last.shop_domain
+        return f"{'.'.join(map(str, last.severity))}:{last.shop_domain}"
+
+
+def _place(after: str) -> Place:
+    severity, _, domain = after.partition(":")
+    if not _SEVERITY.match(severity):
+        raise ValueError("after must be what the page before gave as next")
+    return Place([int(each) for each in severity.split(".")], shop_domain(domain))
 
 
 # --- compliance ------------------------------------------------------------------------------------------------------

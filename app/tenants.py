@@ -13,8 +13,8 @@ from app.problems import Refusal, documented
 from models import tenant_changes, tenant_summaries, tenants
 from models.database import OUTAGES, transaction
 from models.sync_runs import RunInProgress
-from models.tenant_summaries import TenantSummary
 from models.tenants import Tenant, TenantInactive, TenantStatus
+from tasks.backlogs import backlogs
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +55,17 @@ def create(body: schemas.NewTenant) -> tuple[schemas.TenantCreated, int, dict[st
 
 @blueprint.get("", responses={200: schemas.TenantList, **documented(400)})
 def list_page(query: schemas.TenantPage) -> schemas.TenantList:
-    """The shops by domain, a page at a time."""
+    """The shops by domain or the worst first, a page at a time."""
+    known = backlogs.now()
     with transaction() as session:
-        found = tenant_summaries.page(session, after=query.after, limit=query.limit + 1)
+        if query.sort == "worst":
+            found = tenant_summaries.worst(session, known, after=query.place, limit=query.limit + 1)
+        else:
+            found = tenant_summaries.page(session, known, after=query.after, limit=query.limit + 1)
     page = found[: query.limit]
     return schemas.TenantList(
-        tenants=[_summary(each) for each in page],
-        next=page[-1].shop_domain if len(found) > len(page) else None,
+        tenants=[schemas.TenantSummary.of(each) for each in page],
+        next=query.next_after(page[-1].place) if len(found) > len(page) else None,
     )
 
 
@@ -134,19 +138,13 @@ def rotate_token(path: schemas.TenantPath) -> schemas.ApiToken:
 
 
 def _found(tenant_id: UUID) -> schemas.TenantSummary:
+    known = backlogs.now()
     with transaction() as session:
-        found = tenant_summaries.of(session, tenant_id)
+        found = tenant_summaries.of(session, known, tenant_id)
     if found is None:
         raise _no_such_tenant()
-    return _summary(found)
+    return schemas.TenantSummary.of(found)
 
 
 def _no_such_tenant() -> Refusal:
     return Refusal(404, "there is no such tenant")
-
-
-def _summary(found: TenantSummary) -> schemas.TenantSummary:
-    return schemas.TenantSummary.model_validate(
-        {name: getattr(found, name) for name in schemas.TenantSummary.model_fields if name != "status"}
-        | {"status": found.state}
-    )

@@ -160,12 +160,12 @@ class DeadLetters:
         first = self._first(self._names.dead_of(queue, actor=actor, lane=lane), after=0)
         return 0 if first is None else first.more + 1
 
-    def by_lane(self) -> dict[str, int]:
+    def by_lane(self, *, timeout: float = TIMEOUT) -> dict[str, int]:
         """How many there are in each lane that has any: one request, however many. The lane "" has those without one."""
         found: Counter[str] = Counter()
-        for subject, number in self._api.subjects(
-            self._names.dead_stream, self._names.dead_of(), deadline=_deadline()
-        ).items():
+        deadline = time.monotonic() + timeout
+        subjects = self._api.subjects(self._names.dead_stream, self._names.dead_of(), deadline=deadline)
+        for subject, number in subjects.items():
             found[from_token(subject.split(".")[4])] += number
         return dict(found)
 

@@ -27,7 +27,7 @@ from shopify.errors import AccessDenied, QueryRefused
 from shopify.resource import Resource
 from shopify.resources import RESOURCES
 from shopify.row import Row
-from tasks import fetches, shops
+from tasks import fetches, owners, shops
 from tasks.connection import broker
 from tasks.shops import RESERVE, CredentialsRefused, Postponed
 from tasks.store import quarantine_rejected, store
@@ -64,6 +64,7 @@ def catch_up_all() -> None:
 
 @dramatiq.actor(
     queue_name="sync",
+    dead_letter_lane=owners.of_first_argument,
     unique=True,
     unique_while="queued",
     infrastructure_errors=OUTAGES,

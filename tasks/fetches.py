@@ -20,7 +20,7 @@ from shopify.resource import Resource
 from shopify.resources import RESOURCES
 from shopify.resources.orders import ALL_ORDERS
 from shopify.row import RowRejected
-from tasks import shops
+from tasks import owners, shops
 from tasks.shops import CredentialsRefused, Postponed
 from tasks.store import Fetch, bury, quarantine_rejected, store
 
@@ -45,6 +45,7 @@ def enqueue(tenant_id: uuid.UUID, fetches: Iterable[Fetch]) -> None:
 
 @dramatiq.actor(
     queue_name="fetches",
+    dead_letter_lane=owners.of_first_argument,
     infrastructure_errors=OUTAGES,
     max_retries=8,
     time_limit=180_000,
@@ -67,7 +68,9 @@ def fetch_resource(tenant_id: str, resource: str, shopify_id: int) -> None:
         return  # the mark stays, and is found again when the shop goes on or has new credentials
 
 
-@dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=3)
+@dramatiq.actor(
+    queue_name="fetches", dead_letter_lane=owners.of_failed_message, infrastructure_errors=OUTAGES, max_retries=3
+)
 def rest_fetch(message: dict[str, Any], _retries: dict[str, Any]) -> None:
     """Let a fetch rest whose retries are used up: its dead letter tells why, and its mark has it tried again later."""
     tenant_id, resource, shopify_id = message["args"]

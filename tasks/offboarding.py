@@ -9,7 +9,7 @@ from sqlmodel import Session
 from models import compliance, erasure, sync_runs, tenant_changes, tenants
 from models.database import OUTAGES, transaction
 from models.tenants import Tenant
-from tasks import held, shops, subscriptions
+from tasks import held, owners, shops, subscriptions
 from tasks.outbox import forget as forget_outbox
 from tasks.outbox import outbox
 
@@ -27,7 +27,13 @@ def begin(session: Session, tenant: Tenant) -> None:
     outbox.send(session, erase_tenant, str(tenant.id))
 
 
-@dramatiq.actor(queue_name="maintenance", infrastructure_errors=OUTAGES, max_retries=20, time_limit=TIME_LIMIT)
+@dramatiq.actor(
+    queue_name="maintenance",
+    dead_letter_lane=owners.of_first_argument,
+    infrastructure_errors=OUTAGES,
+    max_retries=20,
+    time_limit=TIME_LIMIT,
+)
 def erase_tenant(tenant_id: str, run_ids: Sequence[str] | None = None) -> None:
     """Erase one batch, then go on with the next message. Safe to run twice: what is gone is gone.
 

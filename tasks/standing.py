@@ -13,12 +13,14 @@ from models.database import OUTAGES
 from models.event_log import Level, record
 from models.tenants import TenantInactive, TenantStatus
 from shopify import shop
-from tasks import shops
+from tasks import owners, shops
 from tasks.shops import CredentialsRefused, Postponed
 from tasks.sync_steps import store_shop
 
 
-@dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8)
+@dramatiq.actor(
+    queue_name="fetches", dead_letter_lane=owners.of_first_argument, infrastructure_errors=OUTAGES, max_retries=8
+)
 def ask_shop(tenant_id: str) -> None:
     """Store what the shop says, and stop its work if it no longer knows us. Safe to run twice."""
     tenant = shops.load(uuid.UUID(tenant_id))

@@ -16,7 +16,7 @@ from models.event_log import Level, record
 from models.tenants import Tenant, TenantInactive, TenantStatus
 from shopify.errors import AccessDenied, QueryRefused
 from shopify.subscriptions import MUTATION_COST, QUERY_COST, enum_of, wanted_topics
-from tasks import shops
+from tasks import owners, shops
 from tasks.connection import broker
 from tasks.outbox import outbox
 from tasks.shops import CredentialsRefused, Postponed
@@ -70,7 +70,9 @@ def _note(tenant: Tenant, *, added: list[str], refused: dict[str, str]) -> None:
         write.tenant.webhooks_checked_at = now()
 
 
-@dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8)
+@dramatiq.actor(
+    queue_name="fetches", dead_letter_lane=owners.of_first_argument, infrastructure_errors=OUTAGES, max_retries=8
+)
 def check(tenant_id: str) -> None:
     """Look after one shop's subscriptions. Safe to run twice: what is there is left alone."""
     tenant = shops.load(uuid.UUID(tenant_id))

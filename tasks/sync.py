@@ -18,7 +18,7 @@ from models.tenants import Tenant, TenantInactive, TenantStatus, Write
 from shopify import bulk
 from shopify.errors import AccessDenied, CountNotExact, QueryRefused, UnknownTimeZone
 from shopify.resources import RESOURCES
-from tasks import fetches, shops, sync_steps
+from tasks import fetches, owners, shops, sync_steps
 from tasks.outbox import outbox
 from tasks.shops import CredentialsRefused, Postponed
 from tasks.sync_work import Position
@@ -72,6 +72,7 @@ def _start(
 
 @dramatiq.actor(
     queue_name="sync",
+    dead_letter_lane=owners.of_first_argument,
     infrastructure_errors=OUTAGES,
     max_retries=8,
     min_backoff=1_000,
@@ -102,6 +103,7 @@ def prepare_run(run_id: str, epoch: int) -> None:
 
 @dramatiq.actor(
     queue_name="sync",
+    dead_letter_lane=owners.of_first_argument,
     infrastructure_errors=OUTAGES,
     max_retries=8,
     min_backoff=1_000,
@@ -150,7 +152,9 @@ def cancel(session: Session, run: SyncRun) -> None:
     sync_runs.finish(session, run, RunStatus.CANCELLED)
 
 
-@dramatiq.actor(queue_name="sync", infrastructure_errors=OUTAGES, max_retries=3)
+@dramatiq.actor(
+    queue_name="sync", dead_letter_lane=owners.of_first_argument, infrastructure_errors=OUTAGES, max_retries=3
+)
 def stop_operation(tenant_id: str, operation_id: str) -> None:
     """Free a place among the five operations of a shop. Safe to run twice: one that has ended is left alone."""
     tenant = shops.load(uuid.UUID(tenant_id))
@@ -164,7 +168,9 @@ def stop_operation(tenant_id: str, operation_id: str) -> None:
         return  # it ends by itself
 
 
-@dramatiq.actor(queue_name="sync", infrastructure_errors=OUTAGES, max_retries=20)
+@dramatiq.actor(
+    queue_name="sync", dead_letter_lane=owners.of_failed_message, infrastructure_errors=OUTAGES, max_retries=20
+)
 def fail_run(message: dict[str, Any], _retries: dict[str, Any]) -> None:
     """End the run of a step whose retries are used up. Safe to run twice: a run that has ended stays as it is."""
     _fail(

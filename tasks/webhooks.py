@@ -11,7 +11,7 @@ from brokers.errors import MessageTooLarge
 from models.database import OUTAGES
 from models.tenants import TenantInactive, TenantStatus
 from shopify.webhooks import WebhookHeaders
-from tasks import compliance, deliveries, fetches, standing, sync
+from tasks import compliance, deliveries, fetches, owners, standing, sync
 from tasks.connection import broker
 from tasks.deliveries import Delivery
 
@@ -43,14 +43,9 @@ def _send(tenant_id: uuid.UUID, delivery: Delivery) -> None:
     process_webhooks.send_with_options(args=(str(tenant_id), delivery.model_dump(mode="json", exclude_none=True)))
 
 
-def by_tenant(message: dramatiq.Message[Any]) -> str:
-    """The lane of a message whose first argument is the tenant: a shop's burst delays no other shop's."""
-    return str(message.args[0])
-
-
 @dramatiq.actor(
     queue_name="webhooks",
-    lane=by_tenant,
+    lane=owners.of_first_argument,  # a shop's burst delays no other shop's
     batch_size=BATCH_SIZE,
     batch_wait=BATCH_WAIT,
     infrastructure_errors=OUTAGES,

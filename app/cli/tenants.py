@@ -10,14 +10,13 @@ from sqlmodel import Session
 import tasks.offboarding
 import tasks.sync
 from app import schemas
+from app.cli import listing
 from app.cli.apply import apply_all, read
 from app.cli.errors import Commands
 from models import tenant_changes, tenant_summaries, tenants
 from models.database import transaction
 from models.tenants import Tenant, TenantStatus
-
-#: Shops read at once for the list.
-BATCH = 200
+from tasks.backlogs import backlogs
 
 
 @click.group("tenants", cls=Commands)
@@ -45,21 +44,37 @@ def found(session: Session, shop_domain: str, *, for_update: bool = False) -> Te
 
 
 @group.command("list")
+@click.option(
+    "--sort",
+    type=click.Choice(["worst", "shopDomain"]),
+    default="worst",
+    show_default=True,
+    help="The worst problems first, or by domain.",
+)
 @with_appcontext
-def list_all() -> None:
-    """Every shop, a line each."""
-    after = None
-    while True:
-        with transaction() as session:
-            page = tenant_summaries.page(session, after=after, limit=BATCH)
-        for each in page:
-            last_sync = f"{each.last_sync_status} {each.last_sync_at:%Y-%m-%d %H:%M}" if each.last_sync_at else "never"
-            click.echo(
-                f"{each.shop_domain}  {each.state}  synced: {last_sync}  quarantined: {each.quarantined}  {each.id}"
-            )
-        if len(page) < BATCH:
-            return
-        after = page[-1].shop_domain
+def list_all(sort: str) -> None:
+    """Every shop, a line each, with the worst of its problems and how many more it has; `tenants show` tells all of one.
+
+    How long ago the last webhook came and the last sync ended, how long the oldest webhook waits to be written, dead
+    letters, what is held in quarantine, and what was mended in the last seven days.
+    """
+    known = backlogs.now()
+    read = tenant_summaries.worst if sort == "worst" else tenant_summaries.page
+    with transaction() as session:
+        found = read(session, known, after=None, limit=None)
+    click.echo(listing.table(found))
+
+
+@group.command()
+@shop_argument
+@with_appcontext
+def show(shop_domain: str) -> None:
+    """All that is known of one shop, by its names in the JSON API."""
+    known = backlogs.now()
+    with transaction() as session:
+        summary = tenant_summaries.of(session, known, found(session, shop_domain).id)
+    if summary is not None:
+        click.echo(listing.page(summary))
 
 
 @group.command()

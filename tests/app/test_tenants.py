@@ -138,7 +138,23 @@ def test_the_list_is_paged_to_its_end_without_gaps(admin, new_shop):
     assert seen == sorted(set(seen))
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "after=x"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=501",
+        "limit=x",
+        "after=x",
+        "after=1.99:x.myshopify.com",
+        "sort=best",
+        "sort=worst&after=x.myshopify.com",
+        "sort=worst&after=1.99:x",
+        "sort=worst&after=x:x.myshopify.com",
+        "sort=worst&after=1.-9:x.myshopify.com",
+        "sort=worst&after=99999999999:x.myshopify.com",
+        "sort=worst&after=٣:x.myshopify.com",
+    ],
+)
 def test_a_malformed_page_is_refused(admin, query):
     assert admin("GET", f"/api/tenants?{query}").status_code == 400
 
