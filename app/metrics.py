@@ -19,8 +19,9 @@ from prometheus_client.registry import Collector
 import settings
 from app.auth import same
 from app.problems import Refusal, documented
-from models import tenant_summaries, watermarks
+from models import api_notices, tenant_summaries, watermarks
 from models.database import OUTAGES, transaction
+from shopify.version import Kind
 from tasks import broker
 from tasks.backlogs import backlogs
 
@@ -118,6 +119,7 @@ def _tenants() -> list[Metric]:
     with transaction() as session:
         census = tenant_summaries.census(session, known)
         mended = watermarks.repairs(session)
+        noticed = api_notices.totals(session)
     tenants = GaugeMetricFamily("shopstream_tenants", "Tenants by status.", labels=("status",))
     for status, count in census.by_status.items():
         tenants.add_metric((status,), count)
@@ -136,4 +138,14 @@ def _tenants() -> list[Metric]:
     )
     for resource, number in mended.items():
         repairs.add_metric((resource,), number)
-    return [tenants, problems, quarantined, repairs]
+    deprecations = CounterMetricFamily(
+        "shopstream_api_deprecations",
+        "Answers of Shopify's that say that something we use is going to be removed.",
+        value=noticed.get(Kind.DEPRECATED, 0),
+    )
+    mismatches = CounterMetricFamily(
+        "shopstream_api_version_mismatches",
+        "Answers of Shopify's in another version of its API than was asked for.",
+        value=noticed.get(Kind.OTHER_VERSION, 0),
+    )
+    return [tenants, problems, quarantined, repairs, deprecations, mismatches]

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from models import (
+    api_notices,
     bulk_operations,
     compliance,
     customers,
@@ -25,6 +26,7 @@ METADATA = SQLModel.metadata
 
 __all__ = [
     "METADATA",
+    "api_notices",
     "bulk_operations",
     "compliance",
     "customers",

@@ -25,6 +25,7 @@ from shopify.budget import Budget
 from shopify.client import Client
 from shopify.cost import Cost
 from shopify.errors import RateLimited429, RunawayStop, ShopifyError, ShopUnavailable, Throttled, Unauthorized
+from tasks import api_notices
 from tasks.connection import broker
 
 AnswerT = TypeVar("AnswerT")
@@ -96,6 +97,8 @@ def ask(
             tenants.set_reachability(tenant.id, unauthorized=True)
             raise CredentialsRefused from error
         raise
+    finally:
+        api_notices.keep()
     budget.settle(cost, spent(answer))
     if tenant.unreachable_since is not None or tenant.unauthorized_since is not None:
         tenants.set_reachability(tenant.id)

@@ -25,7 +25,9 @@ DOWNLOADS = (
     "download_ignores_range",
     "download_held",
 )
-KINDS = (*REQUESTS, *OPERATIONS, *DOWNLOADS)
+#: What an answer carries besides: ``deprecated``, a header that says by ``reason`` what is going to be removed.
+HEADERS = ("deprecated",)
+KINDS = (*REQUESTS, *OPERATIONS, *DOWNLOADS, *HEADERS)
 
 
 @dataclass
@@ -43,6 +45,7 @@ class Fault:
     bytes: int = 0
     bytes_per_second: int = 1000
     error_code: str = "INTERNAL_SERVER_ERROR"
+    reason: str = "https://shopify.dev/api/usage/versioning#deprecation-practices"
     seen: int = 0
     hits: int = 0
 

@@ -21,7 +21,7 @@ from .bulk.downloads import Download
 from .bulk.operations import Stopped
 from .control import Control, ControlError
 from .execution import Executor, Request
-from .faults import REQUESTS, Fault
+from .faults import HEADERS, REQUESTS, Fault
 from .fields.shops import VERSIONS
 from .market import TOKEN_SECONDS, Market
 from .shop import Shop
@@ -99,6 +99,8 @@ class Site:
         if method != "POST":
             return Answer(405, {"errors": "Method Not Allowed"}, {"Allow": "POST"})
         own = {"X-Shopify-API-Version": served_version(graphql["version"]), "X-Request-Id": str(uuid.uuid4())}
+        for fault in shop.faults.strike(HEADERS):
+            own["X-Shopify-API-Deprecated-Reason"] = fault.reason
         faults = shop.faults.strike(REQUESTS)
         failure = struck(faults, own)
         if failure:

@@ -10,7 +10,7 @@ import tasks.backlogs
 from brokers import lanes
 from brokers.errors import BrokerUnavailable
 from brokers.leases import Delivery
-from models import sync_runs, tenants
+from models import api_notices, sync_runs, tenants
 from models.columns import now
 from models.database import transaction
 from models.repairs import Repairs
@@ -175,6 +175,20 @@ def test_shops_are_counted_by_problem(client, shop):
     before = counted()
     set_columns(shop, unreachable_since=now())
     assert counted()["unreachable"] == before["unreachable"] + 1
+
+
+def test_deprecations_and_other_versions_are_counted(client, app):
+    def counted():
+        answer = client.get("/metrics", headers=bearer("metrics-token"))
+        samples = [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
+        values = {sample.name: sample.value for sample in samples}
+        return values["shopstream_api_deprecations_total"], values["shopstream_api_version_mismatches_total"]
+
+    deprecations, mismatches = counted()
+    with transaction() as session:
+        api_notices.count(session, kind="deprecated", detail=uuid.uuid4().hex, answers=2)
+        api_notices.count(session, kind="other_version", detail="2026-07", answers=3)
+    assert counted() == (deprecations + 2, mismatches + 3)
 
 
 def test_nats_is_asked_once_for_many_looks_also_when_it_is_away(monkeypatch):

@@ -27,6 +27,7 @@ from shopify.errors import (
 )
 from shopify.resources import RESOURCES
 from shopify.shop import ShopInfo
+from shopify.version import Kind, Notice
 from tests.shopify.conftest import SHOP, TOKEN
 from tests.shopify.sample import sample
 
@@ -552,19 +553,37 @@ def test_an_error_of_the_connection_refers_to_no_request(caplog):
 # --- versions and the runaway stop -----------------------------------------------------------------------------------
 
 
-def test_an_answer_of_another_version_is_logged_once(shop, caplog, monkeypatch):
-    monkeypatch.setattr(version, "_told", set())
+def test_answers_of_another_version_and_deprecations_are_counted(shop):
+    version.take()
     shop.answers_with({"data": {}}, X_Shopify_API_Version="2027-01", X_Shopify_API_Deprecated_Reason="https://x")
     for _ in range(3):
         shop.client().execute("query")
-    assert [record.levelname for record in caplog.records if record.name == "shopify.version"] == ["WARNING", "WARNING"]
-    assert "2027-01" in caplog.text
+    counted = {Notice(Kind.OTHER_VERSION, "2027-01"): 3, Notice(Kind.DEPRECATED, "https://x"): 3}
+    assert version.take() == counted
+    assert version.take() == {}
+    # And what could not be noted is counted on
+    version.put_back(counted)
+    shop.client().execute("query")
+    assert version.take() == dict.fromkeys(counted, 4)
 
 
-def test_an_answer_of_our_version_is_not_worth_a_word(shop, caplog, monkeypatch):
-    monkeypatch.setattr(version, "_told", set())
+def test_an_answer_of_our_version_is_not_counted(shop):
+    version.take()
     shop.answers_with({"data": {}}, X_Shopify_API_Version=version.API_VERSION).client().execute("query")
-    assert not caplog.records
+    assert version.take() == {}
+
+
+def test_what_answers_say_of_the_version_is_kept_printable_and_within_bounds():
+    version.take()
+    version.check({"X-Shopify-API-Deprecated-Reason": "a\x00\n\u00e9" + "x" * 1000})
+    (notice,) = version.take()
+    assert notice.detail.startswith("a\\x00\\n\\xe9xxx")
+    assert len(notice.detail) < 300
+    for number in range(version.MOST_DETAILS + 7):
+        version.check({"X-Shopify-API-Deprecated-Reason": str(number)})
+    counted = version.take()
+    assert len(counted) == version.MOST_DETAILS + 1
+    assert counted[Notice(Kind.DEPRECATED, version.OTHERS)] == 7
 
 
 def test_a_loop_gone_wild_is_stopped_before_it_asks(shop, monkeypatch):
