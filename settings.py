@@ -1,6 +1,6 @@
 """Every setting of Shopstream, read from the environment once, typed and validated.
 
-Lists (``NATS_URL``, ``SHOPIFY_API_SECRET``, ``ENCRYPTION_KEYS``, ``CORS_ORIGINS``) are comma separated. A ``.env`` file is
+Lists (``NATS_URL``, ``SHOPIFY_API_SECRET``, ``SHOPIFY_SCOPES``, ``ENCRYPTION_KEYS``, ``CORS_ORIGINS``) are comma separated. A ``.env`` file is
 read in development; the environment wins over it.
 """
 
@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     shopify_api_key: str | None = None
     #: The app's client secrets, all accepted, for rotation.
     shopify_api_secret: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_comma_list)] = ()
+    #: What the app asks shops for when it is installed. Empty: what everything that is synced needs.
+    shopify_scopes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)] = ()
     shopify_access_token: SecretStr | None = None
     shop_domain: str | None = None
     #: Points the client at a simulated Shopify. Refused unless SHOPSTREAM_SIMULATED says that scripts/run or a test set it.
@@ -120,6 +122,14 @@ class Settings(BaseSettings):
         value = value.rstrip("/")
         if not _ORIGIN.match(value):
             raise ValueError("must be an origin such as https://shopstream.example.com")
+        return value
+
+    @field_validator("shopify_scopes")
+    @classmethod
+    def _scope_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for scope in value:
+            if not re.match(r"[a-z][a-z_]*\Z", scope):
+                raise ValueError("must be access scopes such as read_orders, separated by commas")
         return value
 
     @field_validator("cors_origins")

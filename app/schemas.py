@@ -24,6 +24,7 @@ from models.compliance import Kind
 from models.event_log import Level
 from models.tenant_summaries import Place, ShopProblem
 from settings import SHOP_DOMAIN
+from shopify import scopes
 from shopify.resources import RESOURCES
 
 #: Days in ten years, the longest range that may be asked for.
@@ -176,7 +177,10 @@ class TenantSummary(Answer):
     timezone: str
     plan: str | None
     scopes: list[str]
+    missing_scopes: list[str] = Field(description="Access scopes that are wanted and that the shop has not granted.")
     missing_topics: list[str] = Field(description="Webhook topics that the shop refuses to send us.")
+    access_token_expires_at: Time | None = Field(description="It is renewed before. Null: it does not expire.")
+    refresh_token_expires_at: Time | None
     has_access_token: bool
     has_client_credentials: bool
     has_webhook_secret: bool
@@ -201,8 +205,16 @@ class TenantSummary(Answer):
 
     @classmethod
     def of(cls, found: tenant_summaries.TenantSummary) -> Self:
-        told = {name: getattr(found, name) for name in cls.model_fields if name != "status"}
-        return cls.model_validate(told | {"status": found.state})
+        own = {"status": found.state, "missing_scopes": _missing_scopes(found)}
+        told = {name: getattr(found, name) for name in cls.model_fields if name not in own}
+        return cls.model_validate(told | own)
+
+
+def _missing_scopes(found: tenant_summaries.TenantSummary) -> list[str]:
+    """None are missing of a shop that has not told yet what it granted."""
+    if not found.scopes and found.name is None:
+        return []
+    return scopes.missing(found.scopes, scopes.wanted())
 
 
 class TenantList(Answer):

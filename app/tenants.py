@@ -1,25 +1,19 @@
 """The administrator's shops: onboard, list, change, offboard."""
 
-import logging
 from uuid import UUID
 
 from flask_openapi3.blueprint import APIBlueprint
 
+import tasks.credentials
 import tasks.offboarding
 import tasks.sync
 from app import auth, schemas
 from app.directory import directory
 from app.problems import Refusal, documented
 from models import tenant_changes, tenant_summaries, tenants
-from models.database import OUTAGES, transaction
-from models.sync_runs import RunInProgress
-from models.tenants import Tenant, TenantInactive, TenantStatus
+from models.database import transaction
+from models.tenants import TenantStatus
 from tasks.backlogs import backlogs
-
-logger = logging.getLogger(__name__)
-
-#: What keeps the sync of a shop that came back from being begun.
-NO_CATCHING_UP: tuple[type[Exception], ...] = (*OUTAGES, RunInProgress, TenantInactive)
 
 blueprint = APIBlueprint(
     "tenants",
@@ -79,18 +73,18 @@ def get(path: schemas.TenantPath) -> schemas.TenantSummary:
 def change(path: schemas.TenantPath, body: schemas.TenantChange) -> schemas.TenantSummary:
     """Replace credentials, pause or resume.
 
-    New credentials replace all former ones of the shop but its webhook secret, and make an uninstalled shop active. What
-    it missed meanwhile is synced then; `lastSyncAt` tells whether that could begin, and `POST /api/sync` begins it later.
+    New credentials replace all former ones of the shop but its webhook secret, and make an uninstalled shop active. Its work
+    goes on by itself: a shop that comes back is synced, and a sync that failed with the former credentials begins anew.
     """
     with transaction() as session:
         tenant = tenants.get(session, path.id, for_update=True)
         if tenant is None or tenant.status == TenantStatus.ERASING:
             raise _no_such_tenant()
-        was_uninstalled = tenant.status == TenantStatus.UNINSTALLED
         if "webhook_secret" in body.model_fields_set:
             tenant.webhook_secret = body.webhook_secret
         if body.access_token is not None or body.client_id is not None:
-            tenant_changes.replace_credentials(
+            tasks.credentials.replace(
+                session,
                 tenant,
                 access_token=body.access_token,
                 client_id=body.client_id,
@@ -99,17 +93,7 @@ def change(path: schemas.TenantPath, body: schemas.TenantChange) -> schemas.Tena
         if body.status is not None:
             tenant_changes.set_status(tenant, TenantStatus(body.status))
     directory.remember(tenant)
-    if was_uninstalled and tenant.status == TenantStatus.ACTIVE:
-        _catch_up(tenant)
     return _found(path.id)
-
-
-def _catch_up(tenant: Tenant) -> None:
-    """Sync what a shop's dropped webhooks would have told. Its change is made, whatever becomes of the sync."""
-    try:
-        tasks.sync.begin(tenant.id)
-    except NO_CATCHING_UP as error:
-        logger.warning("%s is back, but no sync of it was begun: %s", tenant.shop_domain, error)
 
 
 @blueprint.delete("/<uuid:id>", responses={202: schemas.TenantErasing, **documented(404)})

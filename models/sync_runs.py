@@ -186,6 +186,20 @@ def newest(session: Session, tenant_id: uuid.UUID, *, limit: int) -> Sequence[Sy
     ).all()
 
 
+def failed_since(session: Session, tenant_id: uuid.UUID, moment: datetime) -> SyncRun | None:
+    """A run that failed since then: one over everything if there is one, the newest of them."""
+    return session.exec(
+        select(SyncRun)
+        .where(
+            col(SyncRun.tenant_id) == tenant_id,
+            col(SyncRun.status) == RunStatus.FAILED,
+            col(SyncRun.finished_at) >= moment,
+        )
+        .order_by((col(SyncRun.since).is_(None) & col(SyncRun.until).is_(None)).desc(), col(SyncRun.started_at).desc())
+        .limit(1)
+    ).first()
+
+
 def finish(session: Session, run: SyncRun, status: RunStatus, *, error: str | None = None) -> None:
     """End the run and, with it, every resource that has not ended."""
     run.status = status

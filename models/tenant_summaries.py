@@ -76,6 +76,8 @@ class TenantSummary:
     plan: str | None
     scopes: Sequence[str]
     missing_topics: Sequence[str]
+    access_token_expires_at: datetime | None
+    refresh_token_expires_at: datetime | None
     has_access_token: bool
     has_client_credentials: bool
     has_webhook_secret: bool
@@ -111,7 +113,8 @@ class TenantSummary:
 _SUMMARIES = """
 select tenants.id, shop_domain, tenants.status, unauthorized_since, unreachable_since,
        name, currency, timezone, plan, scopes, missing_topics,
-       access_token is not null and client_id is null as has_access_token,
+       access_token_expires_at, refresh_token_expires_at,
+       client_id is null and (access_token is not null or refresh_token is not null) as has_access_token,
        client_id is not null as has_client_credentials, webhook_secret is not null as has_webhook_secret,
        created_at, newest_webhook.received_at as last_webhook_at,
        coalesce(newest_run.finished_at, newest_run.started_at) as last_sync_at, newest_run.status as last_sync_status,

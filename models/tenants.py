@@ -46,6 +46,11 @@ class Tenant(SQLModel, table=True):
 
     access_token: SecretStr | None = Field(default=None, sa_type=EncryptedText)
     access_token_expires_at: datetime | None = time_field()
+    #: Gets the next access token, and is replaced with it.
+    refresh_token: SecretStr | None = Field(default=None, sa_type=EncryptedText)
+    refresh_token_expires_at: datetime | None = time_field()
+    #: When the access token is to be renewed: ahead of its end, or after a pause when that failed. Nobody asks before.
+    token_renewal_at: datetime | None = time_field()
     client_id: str | None = None
     client_secret: SecretStr | None = Field(default=None, sa_type=EncryptedText)
     webhook_secret: SecretStr | None = Field(default=None, sa_type=EncryptedText)
@@ -71,7 +76,7 @@ class Tenant(SQLModel, table=True):
 
 
 #: Columns that hold secrets, for the rotation of keys.
-SECRET_COLUMNS = ("access_token", "client_secret", "webhook_secret")
+SECRET_COLUMNS = ("access_token", "refresh_token", "client_secret", "webhook_secret")
 
 
 class TenantInactive(Exception):
@@ -203,15 +208,11 @@ def being_erased(session: Session) -> Sequence[uuid.UUID]:
     return session.exec(select(Tenant.id).where(col(Tenant.status) == TenantStatus.ERASING)).all()
 
 
-def set_reachability(tenant_id: uuid.UUID, *, unreachable: bool = False, unauthorized: bool = False) -> datetime | None:
-    """Remember how the shop's last answer came. Returns since when it has been like that; None if all is well."""
+def set_reachability(tenant_id: uuid.UUID, *, unreachable: bool = False) -> datetime | None:
+    """Remember how the shop's last answer came. Returns since when it has not answered; None if it has."""
     with transaction() as session:
         tenant = get(session, tenant_id, for_update=True)
         if tenant is None:
             return None
         tenant.unreachable_since = (tenant.unreachable_since or now()) if unreachable else None
-        if unauthorized:
-            tenant.unauthorized_since = tenant.unauthorized_since or now()
-        elif not unreachable:
-            tenant.unauthorized_since = None
-        return tenant.unauthorized_since or tenant.unreachable_since
+        return tenant.unreachable_since

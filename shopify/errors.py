@@ -42,6 +42,10 @@ class Unauthorized(ShopifyError):
     """401: the token or the client credentials are dead. Asking again does not help; new credentials do."""
 
 
+class InvalidClient(Unauthorized):
+    """Shopify does not accept a client's id and secret: whatever they were to get is not at fault."""
+
+
 class AccessDenied(ShopifyError):
     """The token may not see what was asked. ``fields`` are the refused paths, ``scopes`` what would allow them."""
 

@@ -7,7 +7,18 @@ import gc
 
 from tasks.connection import broker  # first: actors need their broker
 
-from tasks import catching_up, compliance, fetches, offboarding, standing, subscriptions, sync, tending, webhooks  # isort: skip
+from tasks import (
+    catching_up,
+    compliance,
+    fetches,
+    offboarding,
+    standing,
+    subscriptions,
+    sync,
+    tending,
+    tokens,
+    webhooks,
+)  # isort: skip
 
 __all__ = [
     "broker",
@@ -19,6 +30,7 @@ __all__ = [
     "subscriptions",
     "sync",
     "tending",
+    "tokens",
     "webhooks",
 ]
 

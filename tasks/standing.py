@@ -43,6 +43,6 @@ def _stop(tenant_id: uuid.UUID) -> None:
         with tenants.write(tenant_id) as write:
             record(write, Level.WARNING, "webhook", "the app was uninstalled: the shop's work stops")
             write.tenant.status = TenantStatus.UNINSTALLED
-            write.tenant.access_token = None
+            write.tenant.access_token = write.tenant.refresh_token = None
     except TenantInactive:
         return  # stopped before

@@ -99,27 +99,30 @@ def remove_when_committed(session: Session, tenant: Tenant) -> None:
     """Have a shop that leaves stop sending, if the transaction commits: its credentials are about to go from its row."""
     if tenant.webhooks_checked_at is None:
         return
-    token, secret = tenant.access_token, tenant.client_secret
-    if tenant.client_id is not None and secret is not None:  # a token of theirs may have ended
+    token, secret, refresh = tenant.access_token, tenant.client_secret, tenant.refresh_token
+    # A token of theirs may have ended: what gets another goes with it.
+    if tenant.client_id is not None and secret is not None:
         outbox.send(session, remove, tenant.shop_domain, tenant.client_id, encryption.encrypted(secret))
-    elif token is not None:
-        outbox.send(session, remove, tenant.shop_domain, None, encryption.encrypted(token))
+    elif token is not None or refresh is not None:
+        kept = [None if each is None else encryption.encrypted(each) for each in (token, refresh)]
+        outbox.send(session, remove, tenant.shop_domain, None, *kept)
 
 
 @dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8)
-def remove(shop_domain: str, client_id: str | None, encrypted: str) -> None:
+def remove(shop_domain: str, client_id: str | None, encrypted: str | None, refresh: str | None = None) -> None:
     """Delete our subscriptions of a shop that left, with the credentials that it had. Safe to run twice.
 
-    Named by its domain, since its row is gone by then. ``encrypted``: its client's secret, or without a client its token.
+    Named by its domain, since its row is gone by then. ``encrypted``: its client's secret, or without a client its token;
+    ``refresh``: its refresh token, encrypted likewise.
     """
     uri = settings.load().webhook_uri
     with transaction() as session:
         is_back = tenants.of_domain(session, shop_domain) is not None
     if uri is None or is_back:  # they are the new tenant's now
         return
-    secret = encryption.decrypted(encrypted)
+    secret, refresh_token = (None if each is None else encryption.decrypted(each) for each in (encrypted, refresh))
     former = (
-        Tenant(shop_domain=shop_domain, access_token=secret)
+        Tenant(shop_domain=shop_domain, access_token=secret, refresh_token=refresh_token)
         if client_id is None
         else Tenant(shop_domain=shop_domain, client_id=client_id, client_secret=secret)
     )
@@ -127,7 +130,7 @@ def remove(shop_domain: str, client_id: str | None, encrypted: str) -> None:
         held = shops.ask(former, lambda client: client.subscriptions(uri), cost=QUERY_COST)
         _unsubscribe(former, list(held.values()))
     except Postponed as postponed:
-        remove.send_with_options(args=(shop_domain, client_id, encrypted), delay=postponed.milliseconds)
+        remove.send_with_options(args=(shop_domain, client_id, encrypted, refresh), delay=postponed.milliseconds)
     except (CredentialsRefused, AccessDenied, QueryRefused):
         return  # the app is gone from the shop, and its subscriptions with it
 

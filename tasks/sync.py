@@ -54,6 +54,18 @@ def begin_first(session: Session, tenant: Tenant) -> uuid.UUID:
     return _start(Write(session=session, tenant=tenant, at=now()))
 
 
+def begin_again(session: Session, tenant: Tenant, failed: SyncRun | None = None) -> None:
+    """Start a sync of a tenant that is locked for update, of all or of what a failed run was to read, unless one runs."""
+    if sync_runs.running(session, tenant.id) is not None:
+        return
+    write = Write(session=session, tenant=tenant, at=now())
+    if failed is None:
+        _start(write)
+    else:
+        resources = [each.resource for each in sync_runs.checkpoints(session, [failed.id])]
+        _start(write, resources=resources, mode=failed.mode, since=failed.since, until=failed.until)
+
+
 def _start(
     write: Write,
     *,

@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -10,12 +9,12 @@ import click
 from pydantic import SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
+import tasks.credentials
 import tasks.sync
 from app import schemas
-from models import tenant_changes, tenants
+from models import tenants
 from models.database import transaction
-from models.sync_runs import RunInProgress
-from models.tenants import Tenant, TenantStatus
+from models.tenants import Tenant
 
 #: The columns that a file may have, the first of which it must have.
 COLUMNS = ("shop_domain", "access_token", "client_id", "client_secret", "webhook_secret", "sync")
@@ -66,7 +65,6 @@ def apply_all(wanted: Iterable[schemas.NewTenant], *, dry_run: bool) -> Iterator
 
 
 def _apply(wanted: schemas.NewTenant, *, dry_run: bool) -> str:
-    was_uninstalled = False
     with transaction() as session:
         known = tenants.of_domain(session, wanted.shop_domain)
         tenant = None if known is None else tenants.get(session, known.id, for_update=True)
@@ -90,8 +88,8 @@ def _apply(wanted: schemas.NewTenant, *, dry_run: bool) -> str:
         if dry_run:
             return f"would change: {', '.join(changes)}"
         if "credentials" in changes:
-            was_uninstalled = tenant.status == TenantStatus.UNINSTALLED
-            tenant_changes.replace_credentials(
+            tasks.credentials.replace(
+                session,
                 tenant,
                 access_token=wanted.access_token,
                 client_id=wanted.client_id,
@@ -99,9 +97,6 @@ def _apply(wanted: schemas.NewTenant, *, dry_run: bool) -> str:
             )
         if "webhook secret" in changes:
             tenant.webhook_secret = wanted.webhook_secret
-    if was_uninstalled:  # what it missed meanwhile
-        with suppress(RunInProgress):
-            tasks.sync.begin(tenant.id)
     return f"changed: {', '.join(changes)}"
 
 

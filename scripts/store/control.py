@@ -14,6 +14,7 @@ from .deeds import perform_all
 from .deliveries import Delivery, Policy
 from .identity import parse_gid
 from .market import Market
+from .oauth import OAuth, session_token
 from .outbox import Outbox
 from .payloads import customer_payload, order_payload, product_payload
 from .shop import Shop
@@ -40,6 +41,13 @@ CHOICES = {
 }
 
 
+#: What PATCH /control/shops/{shop} takes.
+CHANGES = {
+    *("faults", "oauthFaults", "plan", "restoreRate", "bucketSize", "scopes", "isLive", "webhookSecret"),
+    *("clientId", "clientSecrets"),
+}
+
+
 class ControlError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -53,6 +61,7 @@ class Control:
         self.sender = outbox.sender
         self.traffic = traffic
         self.downloads = Downloads()
+        self.oauth = OAuth(market)
         self._routes: list[tuple[str, re.Pattern[str], Route]] = [
             (method, re.compile(pattern.replace("{shop}", r"(?P<shop>[^/]+)") + r"\Z"), route)
             for method, pattern, route in self._table()
@@ -68,7 +77,9 @@ class Control:
             ("POST", "/control/shops/{shop}/actions", self._act),
             ("GET", "/control/shops/{shop}/payload", self._payload),
             ("POST", "/control/shops/{shop}/tokens", lambda match, *_: self._token(match)),
-            ("DELETE", "/control/shops/{shop}/tokens", lambda match, *_: self._revoke(match)),
+            ("DELETE", "/control/shops/{shop}/tokens", lambda match, query, _: self._revoke(match, query)),
+            ("GET", "/control/shops/{shop}/requests", lambda match, *_: self._requests(match)),
+            ("POST", "/control/shops/{shop}/session-tokens", self._session_token),
             ("GET", "/control/shops/{shop}/bulk", lambda match, *_: self._bulk(self._shop(match))),
             ("PATCH", "/control/shops/{shop}/bulk", self._change_bulk),
             ("DELETE", "/control/shops/{shop}/bulk", lambda match, *_: {"forgotten": self._shop(match).bulk.forget()}),
@@ -122,14 +133,16 @@ class Control:
     def _change(self, match: re.Match[str], _: Query, body: Body) -> Any:
         shop = self._shop(match)
         settings = shop.settings
-        unknown = set(body) - {"faults", "plan", "restoreRate", "bucketSize", "scopes", "isLive", "webhookSecret"}
+        unknown = set(body) - CHANGES
         if unknown:
             raise ControlError(400, f"unknown: {', '.join(sorted(unknown))}")
-        if "faults" in body:
-            if body["faults"] is None:
-                shop.faults.clear()
-            else:
-                shop.faults.configure(body["faults"])
+        for name, faults in (("faults", shop.faults), ("oauthFaults", shop.oauth_faults)):
+            if name in body:
+                faults.clear() if body[name] is None else faults.configure(body[name])
+        if "clientId" in body:
+            settings.client_id = str(body["clientId"])
+        if "clientSecrets" in body:
+            settings.client_secret, *settings.former_secrets = map(str, body["clientSecrets"])
         if {"plan", "restoreRate", "bucketSize"} & set(body):
             rate, size = body.get("restoreRate"), body.get("bucketSize")
             shop.set_plan(body.get("plan", settings.plan), restore_rate=rate, bucket_size=size)
@@ -144,9 +157,17 @@ class Control:
         shop = self._shop(match)
         return {"accessToken": self.market.replace_token(shop)}
 
-    def _revoke(self, match: re.Match[str]) -> Any:
-        """Every token is dead from now on."""
-        return {"revoked": self.market.revoke_tokens(self._shop(match))}
+    def _revoke(self, match: re.Match[str], query: Query) -> Any:
+        """Every token is dead from now on; with ``?keep=refresh`` a new one can be had."""
+        return {"revoked": self.market.revoke_tokens(self._shop(match), keep_refresh=query.get("keep") == "refresh")}
+
+    def _requests(self, match: re.Match[str]) -> Any:
+        """How often the shop was asked: for tokens by grant, ``admin`` with a good token, ``refused`` with a bad one."""
+        return dict(self.oauth.asked.get(self._shop(match).domain, {}))
+
+    def _session_token(self, match: re.Match[str], _: Query, body: Body) -> Any:
+        """What the page of an embedded app would have; ``body`` are claims in place of the true ones."""
+        return {"sessionToken": session_token(self._shop(match), **body)}
 
     # What happens in a shop
 
@@ -323,4 +344,5 @@ def describe(shop: Shop) -> dict[str, Any]:
         "timezone": settings.timezone,
         "isLive": settings.is_live,
         "faults": shop.faults.describe(),
+        "oauthFaults": shop.oauth_faults.describe(),
     }

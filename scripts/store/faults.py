@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 #: 429 is Shopify's rate limit by request, 5xx its own trouble, ``internal`` an INTERNAL_SERVER_ERROR with data null,
-#: ``slow`` an answer that takes its time, ``drop`` a connection closed without one, and ``cut`` one closed in the middle.
-REQUESTS = ("rate_limited", "server_error", "internal", "slow", "drop", "cut")
+#: ``unauthorized`` a 401 to a token that is good, ``slow`` an answer that takes its time, ``drop`` a connection closed without
+#: one, and ``cut`` one closed in the middle.
+REQUESTS = ("rate_limited", "server_error", "internal", "unauthorized", "slow", "drop", "cut")
 #: How a bulk operation ends instead of completing, after ``lines`` lines.
 BULK_ENDS = {"bulk_failed": "FAILED", "bulk_expired": "EXPIRED", "bulk_canceled": "CANCELED"}
 #: What befalls a bulk operation: it stays CREATED, or RUNNING after ``lines`` lines, until released; its output is not

@@ -19,7 +19,6 @@ from .shop import READ_SCOPES, Shop, ShopSettings, Source
 
 CDNOW_DOMAIN = "cdnow.myshopify.com"
 NORDWIND_DOMAIN = "nordwind.myshopify.com"
-TOKEN_SECONDS = 86_399
 
 
 class Market:
@@ -84,13 +83,13 @@ class Market:
         if CDNOW_DOMAIN not in self._shops:
             self.add(CDNOW_DOMAIN, name="CDNOW", kind="cdnow", timezone="America/New_York", is_live=False)
 
-    def token_for(self, shop: Shop) -> str:
-        """A new access token by the client credentials grant, good for a day."""
+    def token_for(self, shop: Shop, *, seconds: int) -> str:
+        """A new access token that is good for so long."""
         token = f"shpat_{secrets.token_hex(16)}"
         with self._lock:
             now = clock.now()
             held = {known: expiry for known, expiry in shop.settings.tokens.items() if expiry is None or expiry > now}
-            shop.settings.tokens = {**held, token: now + TOKEN_SECONDS * clock.SECOND}
+            shop.settings.tokens = {**held, token: now + seconds * clock.SECOND}
             self.save()
         return token
 
@@ -109,11 +108,13 @@ class Market:
             self.save()
         return token
 
-    def revoke_tokens(self, shop: Shop) -> int:
-        """Every token of the shop is dead from now on. Returns how many there were."""
+    def revoke_tokens(self, shop: Shop, *, keep_refresh: bool = False) -> int:
+        """Every access token of the shop is dead from now on, and what refreshes it, unless that is kept. Returns how many."""
         with self._lock:
             count = len(shop.settings.tokens)
             shop.settings.tokens = {}
+            if not keep_refresh:
+                shop.settings.refresh_tokens = {}
             self.save()
         return count
 

@@ -12,7 +12,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from . import clock
 from .answers import internal
@@ -23,7 +23,8 @@ from .control import Control, ControlError
 from .execution import Executor, Request
 from .faults import HEADERS, REQUESTS, Fault
 from .fields.shops import VERSIONS
-from .market import TOKEN_SECONDS, Market
+from .market import Market
+from .oauth import OAuthError, parameters
 from .shop import Shop
 
 SHOP_PATH = re.compile(r"/(?P<domain>[A-Za-z0-9][A-Za-z0-9-]*\.myshopify\.com)/admin/(?P<rest>.+)\Z")
@@ -72,20 +73,22 @@ class Site:
             return self.control.downloads.answer(self.market.get(link["domain"]), parts.path, parts.query, headers)
         if parts.path.startswith("/control/"):
             return self._control(method, parts.path, dict(parse_qsl(parts.query)), body)
-        return self._shopify(method, parts.path, headers, body)
+        return self._shopify(method, parts, headers, body)
 
-    def _shopify(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
+    def _shopify(self, method: str, parts: SplitResult, headers: Any, body: bytes) -> Answer:
         """A path of one shop's admin."""
-        match = SHOP_PATH.match(path)
+        match = SHOP_PATH.match(parts.path)
         shop = self.market.get(match["domain"]) if match else None
         if match is None or shop is None:
             return NOT_FOUND
         if shop.faults.state:
             status, message = STATES[shop.faults.state]
             return Answer(status, {"errors": message})
-        if match["rest"] == "oauth/access_token" and method == "POST":
-            return self._access_token(shop, headers, body)
-        if not is_valid_token(shop, headers.get("X-Shopify-Access-Token") or ""):
+        if (method, match["rest"]) in {("POST", "oauth/access_token"), ("GET", "oauth/authorize")}:
+            return self._authorize(shop, parts.query) if method == "GET" else self._access_token(shop, headers, body)
+        is_valid = is_valid_token(shop, headers.get("X-Shopify-Access-Token") or "")
+        self.control.oauth.count_question(shop, is_refused=not is_valid)
+        if not is_valid:
             return Answer(401, {"errors": UNRECOGNIZED})
         return self._admin(shop, method, match["rest"], headers, body)
 
@@ -118,20 +121,25 @@ class Site:
         except (ValueError, TypeError, KeyError) as problem:
             return Answer(400, {"error": f"{type(problem).__name__}: {problem}"})
 
-    def _access_token(self, shop: Shop, headers: Any, body: bytes) -> Answer:
-        is_json = "json" in (headers.get("Content-Type") or "")
+    def _authorize(self, shop: Shop, query: str) -> Answer:
         try:
-            given = json.loads(body) if is_json else dict(parse_qsl(body.decode()))
-        except ValueError:
-            given = {}
-        if given.get("grant_type") != "client_credentials":
-            return Answer(400, {"error": "invalid_request", "error_description": "Unknown grant type"})
-        settings = shop.settings
-        if (given.get("client_id"), given.get("client_secret")) != (settings.client_id, settings.client_secret):
-            return Answer(400, {"error": "invalid_client", "error_description": "Client authentication failed"})
-        token = self.market.token_for(shop)
-        scope = ",".join(settings.scopes)
-        return Answer(200, {"access_token": token, "scope": scope, "expires_in": TOKEN_SECONDS})
+            return Answer(302, {}, {"Location": self.control.oauth.authorize(shop, dict(parse_qsl(query)))})
+        except OAuthError as error:
+            return Answer(error.status, error.body)
+
+    def _access_token(self, shop: Shop, headers: Any, body: bytes) -> Answer:
+        faults = shop.oauth_faults.strike()
+        lost = [fault for fault in faults if fault.kind in {"cut", "drop"}]
+        failure = struck([fault for fault in faults if fault not in lost], {"X-Request-Id": str(uuid.uuid4())})
+        if failure:
+            return failure
+        try:
+            answer = Answer(200, self.control.oauth.grant(shop, parameters(headers, body)))
+        except OAuthError as error:
+            answer = Answer(error.status, error.body)
+        if any(fault.kind == "drop" for fault in lost):  # granted, and the answer is lost
+            raise Dropped
+        return Answer(answer.status, answer.body, {"X-Cut": "1"}) if lost else answer
 
     def _graphql(self, shop: Shop, own: dict[str, str], headers: Any, body: bytes) -> Answer:
         if "json" not in (headers.get("Content-Type") or ""):
@@ -157,6 +165,8 @@ def struck(faults: list[Fault], own: dict[str, str]) -> Answer | None:
             return Answer(429, {"errors": RATE_LIMITED}, {**own, "Retry-After": fault.retry_after})
         elif fault.kind == "server_error":
             return Answer(fault.status, {"errors": HTTPStatus(fault.status).phrase}, own)
+        elif fault.kind == "unauthorized":
+            return Answer(401, {"errors": UNRECOGNIZED}, own)
         elif fault.kind == "internal":
             return Answer(200, {"data": None, "errors": [internal(own["X-Request-Id"])]}, own)
     return None

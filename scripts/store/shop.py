@@ -38,6 +38,10 @@ class ShopSettings:
     webhook_secret: str
     access_token: str
     tokens: dict[str, int | None]
+    #: Client secrets that are good besides ``client_secret``, newest first: an app's secret is being rotated.
+    former_secrets: list[str] = field(default_factory=list)
+    #: What each belongs to: ``access``, ``expiresAt``, ``secret`` that minted it, ``scope``.
+    refresh_tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     scopes: list[str] = field(default_factory=lambda: list(READ_SCOPES))
     seed: int = 1
     orders: int = 0
@@ -48,6 +52,11 @@ class ShopSettings:
     is_live: bool = True  # whether live traffic goes here unasked
     restore_rate: float | None = None  # overrides the plan's
     bucket_size: float | None = None
+
+    @property
+    def client_secrets(self) -> list[str]:
+        """Newest first."""
+        return [self.client_secret, *self.former_secrets]
 
 
 class Source(Protocol):
@@ -79,6 +88,8 @@ class Shop:
         self.id = 10_000_000_000 + self.salt * 1_000_003
         self.lock = threading.RLock()
         self.faults = Faults()
+        #: Those of the OAuth endpoint; ``cut`` and ``drop`` strike when the grant has been made.
+        self.oauth_faults = Faults()
         orders, customers = source.order_rows(), source.customer_rows()
         products = {product.id: product_row(product) for product in source.products}
         self.orders = Table(orders, source.order)

@@ -6,7 +6,6 @@ import threading
 import uuid
 
 import pytest
-import sqlalchemy
 
 from models import tenants
 from models.columns import now
@@ -189,19 +188,6 @@ def test_a_shop_that_comes_back_is_synced_for_what_it_missed(admin, client, shop
     set_columns(shop.id, status=TenantStatus.UNINSTALLED)
     assert admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_newest"}).status_code == 200
     assert len(client.get("/api/sync-status", headers=shop.headers).json["runs"]) == 1
-
-
-def test_a_shop_comes_back_although_no_sync_can_be_begun(admin, shop, monkeypatch, caplog):
-    import tasks.sync  # noqa: PLC0415
-
-    def away(*_, **__):
-        raise sqlalchemy.exc.OperationalError("select 1", None, Exception("away"))
-
-    monkeypatch.setattr(tasks.sync, "begin", away)
-    set_columns(shop.id, status=TenantStatus.UNINSTALLED)
-    answer = admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_new"})
-    assert (answer.status_code, answer.json["status"]) == (200, "active")
-    assert f"{shop.domain} is back, but no sync" in caplog.text
 
 
 def test_new_credentials_of_an_active_shop_begin_no_sync(admin, shop):

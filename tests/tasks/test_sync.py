@@ -13,7 +13,7 @@ from sqlmodel import col, select
 
 import settings
 from brokers import JetStreamBroker
-from models import sync_runs, tenants
+from models import sync_runs, tenant_changes, tenants
 from models.columns import now
 from models.database import transaction
 from models.quarantine import Quarantined
@@ -56,7 +56,7 @@ def test_a_second_sync_changes_nothing(worker, shop):
     ids=lambda fault: next(iter(fault)),
 )
 def test_a_store_that_fails_now_and_then_costs_time_alone(worker, shop, fault, monkeypatch):
-    monkeypatch.setattr("tasks.shops.SHORTEST_ABSENCE", 0.2)
+    monkeypatch.setattr("tasks.waits.SHORTEST_ABSENCE", 0.2)
     shop.configure(faults=fault)
     run = shop.sync()
     assert (run.status, run.error) == (RunStatus.COMPLETED, None)
@@ -139,7 +139,8 @@ def test_a_dead_token_stops_the_shops_work_until_it_has_a_new_one(worker, shop, 
     assert shop.tenant().unauthorized_since is not None
     token = store.control("POST", f"shops/{shop.domain}/tokens")["accessToken"]
     with transaction() as session:
-        tenants.get(session, shop.tenant_id).access_token = SecretStr(token)
+        tenant = tenants.get(session, shop.tenant_id, for_update=True)
+        tenant_changes.replace_credentials(tenant, access_token=SecretStr(token))
     assert shop.sync().status == RunStatus.COMPLETED
     assert shop.tenant().unauthorized_since is None
 
@@ -218,7 +219,7 @@ def test_a_run_that_falls_silent_again_and_again_ends(worker, shop):
 
 
 def test_a_shop_that_stays_away_ends_its_run_and_blocks_no_other(worker, shop, monkeypatch):
-    monkeypatch.setattr("tasks.shops.SHORTEST_ABSENCE", 0.1)
+    monkeypatch.setattr("tasks.waits.SHORTEST_ABSENCE", 0.1)
     monkeypatch.setattr("tasks.sync.LONGEST_WAIT", timedelta(seconds=0.5))
     shop.configure(faults={"state": "locked"})
     run = shop.sync()
