@@ -28,6 +28,8 @@ timeout = 60
 keepalive = 75
 # Its default place is one file per user: two servers of the same user would fight for it.
 control_socket_disable = True
+# For those who want an access log: gunicorn's own format has the query and the referer in it, where codes may stand.
+access_log_format = '%(h)s %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "%(a)s"'
 # Heartbeat files in memory: a slow disk must not look like a hung worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112
 

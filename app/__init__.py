@@ -18,6 +18,7 @@ from app import (
     figures,
     health,
     metrics,
+    oauth,
     origins,
     problems,
     proxies,
@@ -75,7 +76,7 @@ def create_app() -> Shopstream:
     origins.register(app, configured)
     app.before_request(bodies.require_json)
     app.after_request(_secure)
-    for floor in (tenants, webhooks, sync, figures, compliance, health, metrics):
+    for floor in (tenants, oauth, webhooks, sync, figures, compliance, health, metrics):
         app.register_api(floor.blueprint)
     app.register_blueprint(dashboard.blueprint)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: app.api_doc)

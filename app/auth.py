@@ -23,6 +23,11 @@ from models.tenants import API_TOKEN_PREFIX, Tenant
 SECURITY_SCHEMES: dict[str, Any] = {
     "administrator": {"type": "http", "scheme": "basic"},
     "shop": {"type": "http", "scheme": "bearer", "description": "A tenant's API token."},
+    "sessionToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "What Shopify's App Bridge gives to the page of an embedded app.",
+    },
     "metrics": {"type": "http", "scheme": "bearer", "description": "METRICS_TOKEN."},
 }
 FOR_ADMINISTRATOR: list[dict[str, list[Any]]] = [{"administrator": []}]

@@ -222,6 +222,11 @@ class TenantList(Answer):
     next: str | None = Field(description="What to give as `after`, with the same `sort`; null on the last page.")
 
 
+class TenantInstalled(Answer):
+    id: UUID
+    shop_domain: str
+
+
 class TenantErasing(Answer):
     id: UUID
     status: Literal["erasing"] = "erasing"

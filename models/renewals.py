@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
+from models import tenants
 from models.columns import now
 from models.tenants import Tenant, TenantStatus
 
@@ -58,9 +59,7 @@ def is_mine(session: Session, tenant_id: uuid.UUID) -> bool:
 def changeable(session: Session, tenant_id: uuid.UUID) -> Tenant | None:
     """The tenant as it is now, locked. Waits in the line of its writers, for one that only waits for the row may starve."""
     session.execute(text("select pg_advisory_xact_lock(hashtextextended(:id, 0))"), {"id": str(tenant_id)})
-    return session.exec(
-        select(Tenant).where(col(Tenant.id) == tenant_id).with_for_update().execution_options(populate_existing=True)
-    ).one_or_none()
+    return tenants.get(session, tenant_id, for_update=True)
 
 
 def store(

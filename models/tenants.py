@@ -186,8 +186,11 @@ def of_domain(session: Session, shop_domain: str) -> Tenant | None:
 
 
 def get(session: Session, tenant_id: uuid.UUID, *, for_update: bool = False) -> Tenant | None:
+    """``for_update``: locked, and as it is by then, whatever the session knew of it before."""
     query = select(Tenant).where(col(Tenant.id) == tenant_id)
-    return session.exec(query.with_for_update() if for_update else query).one_or_none()
+    if for_update:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return session.exec(query).one_or_none()
 
 
 def last_of_domain(session: Session, shop_domain: str) -> Tenant | None:

@@ -5,8 +5,6 @@ An actor is glue from a message to the floors below, and says what happens when 
 
 import gc
 
-from tasks.connection import broker  # first: actors need their broker
-
 from tasks import (
     catching_up,
     compliance,
@@ -19,6 +17,7 @@ from tasks import (
     tokens,
     webhooks,
 )  # isort: skip
+from tasks.connection import broker  # first: actors need their broker
 
 __all__ = [
     "broker",

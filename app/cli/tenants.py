@@ -7,6 +7,7 @@ from flask.cli import with_appcontext
 from pydantic import SecretStr
 from sqlmodel import Session
 
+import settings
 import tasks.offboarding
 import tasks.sync
 from app import schemas
@@ -17,6 +18,7 @@ from models import tenant_changes, tenant_summaries, tenants
 from models.database import transaction
 from models.tenants import Tenant, TenantStatus
 from tasks.backlogs import backlogs
+from tasks.tokens import our_app
 
 
 @click.group("tenants", cls=Commands)
@@ -99,6 +101,17 @@ def add(shop_domain: str, client_id: str | None, *, sync: bool) -> None:
     click.echo(f"API token, shown this once: {token}")
     if sync_id is not None:
         click.echo(f"sync {sync_id}")
+
+
+@group.command("install-link")
+@shop_argument
+@with_appcontext
+def install_link(shop_domain: str) -> None:
+    """The address at which a shop's owner installs the app."""
+    public_url = settings.load().public_url
+    if public_url is None or our_app() is None:
+        raise click.ClickException("PUBLIC_URL, SHOPIFY_API_KEY and SHOPIFY_API_SECRET are to be set")
+    click.echo(f"{public_url}/api/oauth/install?shop={shop_domain}")
 
 
 @group.command()
