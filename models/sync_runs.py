@@ -186,18 +186,17 @@ def newest(session: Session, tenant_id: uuid.UUID, *, limit: int) -> Sequence[Sy
     ).all()
 
 
-def failed_since(session: Session, tenant_id: uuid.UUID, moment: datetime) -> SyncRun | None:
-    """A run that failed since then: one over everything if there is one, the newest of them."""
-    return session.exec(
-        select(SyncRun)
-        .where(
-            col(SyncRun.tenant_id) == tenant_id,
-            col(SyncRun.status) == RunStatus.FAILED,
-            col(SyncRun.finished_at) >= moment,
-        )
-        .order_by((col(SyncRun.since).is_(None) & col(SyncRun.until).is_(None)).desc(), col(SyncRun.started_at).desc())
-        .limit(1)
-    ).first()
+def to_begin_again(session: Session, tenant_id: uuid.UUID, *, failed_since: datetime | None) -> SyncRun | None:
+    """The newest run over everything if it failed, else the newest that failed since then."""
+    is_full = col(SyncRun.since).is_(None) & col(SyncRun.until).is_(None)
+    newest = select(SyncRun).where(col(SyncRun.tenant_id) == tenant_id).order_by(col(SyncRun.started_at).desc())
+    full = session.exec(newest.where(is_full).limit(1)).first()
+    if full is not None and full.status == RunStatus.FAILED:
+        return full
+    if failed_since is None:
+        return None
+    failed = newest.where(col(SyncRun.status) == RunStatus.FAILED, col(SyncRun.finished_at) >= failed_since)
+    return session.exec(failed.limit(1)).first()
 
 
 def finish(session: Session, run: SyncRun, status: RunStatus, *, error: str | None = None) -> None:

@@ -54,13 +54,15 @@ class _Stopped:
     def __init__(self, tenant: Tenant) -> None:
         self._is_back = tenant.status == TenantStatus.UNINSTALLED
         self._unauthorized_since = tenant.unauthorized_since
+        self._scopes = frozenset(tenant.scopes)
 
     def go_on(self, session: Session, tenant: Tenant) -> None:
         """Fetches that waited are found by the sweep (``tasks.tending``)."""
-        if self._is_back:
-            sync.begin_again(session, tenant)  # what its dropped webhooks would have told
-        elif self._unauthorized_since is not None:
-            failed = sync_runs.failed_since(session, tenant.id, self._unauthorized_since)
+        sees_more = bool(self._scopes) and not self._scopes.issuperset(tenant.scopes)
+        if self._is_back or sees_more:
+            sync.begin_again(session, tenant)  # what dropped webhooks would have told, what could not be seen
+        else:
+            failed = sync_runs.to_begin_again(session, tenant.id, failed_since=self._unauthorized_since)
             if failed is not None:
                 sync.begin_again(session, tenant, failed)
         # They may be another app's, which has no subscriptions yet.

@@ -90,28 +90,35 @@ def _renewed(tenant: Tenant, *, refused: SecretStr | None, reason: str) -> Secre
     whoever comes next asks with the refresh token that was stored before, which works until its replacement is used.
     """
     with transaction() as session:
-        if renewals.is_mine(session, tenant.id):
-            verdict = _verdict(session, tenant, refused, reason)
-        else:
-            verdict = Postponed(BUSY, "another worker renews the shop's token")
+        is_mine = renewals.is_mine(session, tenant.id)
+        current = tenants.get(session, tenant.id) or tenant  # a shop that left is asked without being there
+        verdict = _in_hand(current, refused)
+        if verdict is None and is_mine:
+            verdict = _renew(session, current, refused, reason)
+    if verdict is None:
+        raise Postponed(BUSY, "another worker renews the shop's token")
     if isinstance(verdict, Exception):  # after the commit: what went wrong is to be remembered
         raise verdict
     return verdict
 
 
-def _verdict(session: Session, tenant: Tenant, refused: SecretStr | None, reason: str) -> SecretStr | Exception:
-    current = tenants.get(session, tenant.id) or tenant  # a shop that left is asked without being there
+def _in_hand(current: Tenant, refused: SecretStr | None) -> SecretStr | Exception | None:
+    """A token that is neither refused nor due, or why none is asked for now. None: it is time to ask."""
     if current.unauthorized_since is not None:
         return CredentialsRefused()
-    token, ends = current.access_token, current.access_token_expires_at
-    means, due_at = renewals.means(current), renewals.due_at(current)
+    token, due_at = current.access_token, renewals.due_at(current)
     is_due = due_at is not None and due_at <= now()
-    if token is not None and token != refused and not (is_due and means.are_there):
+    if token is not None and token != refused and not (is_due and renewals.means(current).are_there):
         return token
     if token is None and due_at is not None and not is_due:
         return Postponed((due_at - now()).total_seconds(), "a new token could not be had a moment ago")
+    return None
+
+
+def _renew(session: Session, current: Tenant, refused: SecretStr | None, reason: str) -> SecretStr | Exception:
+    token, ends, means = current.access_token, current.access_token_expires_at, renewals.means(current)
     outcome = _exchange(current.shop_domain, means) if means.are_there else Unauthorized(reason or "it has no token")
-    stored = renewals.changeable(session, tenant.id)
+    stored = renewals.changeable(session, current.id)
     if stored is not None and (stored.access_token, renewals.means(stored)) != (token, means):
         return Postponed(BUSY, "the shop's credentials were replaced meanwhile")
     is_good = token is not None and token != refused and (ends is None or ends > now())

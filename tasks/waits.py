@@ -26,7 +26,9 @@ class CredentialsRefused(Exception):
     """Shopify refuses the shop's credentials: its work rests until it has new ones."""
 
     def __init__(self) -> None:
-        super().__init__("Shopify refuses the shop's credentials: replace them with PATCH /api/tenants/{id}")
+        super().__init__(
+            "Shopify refuses the shop's credentials: replace them with PATCH /api/tenants/{id}, or install the app again"
+        )
 
 
 def until_next_try(away_since: datetime | None) -> float:

@@ -4,6 +4,7 @@ import uuid
 
 import pytest
 from cryptography.fernet import Fernet
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from models import encryption, tenants
@@ -123,6 +124,8 @@ def test_rotated_keys_open_what_the_old_one_closed(run, new_shop, monkeypatch):
     from models.key_rotation import rotate  # noqa: PLC0415
 
     shop = new_shop(webhookSecret="whsec_secret")
+    with transaction() as session:
+        tenants.get(session, uuid.UUID(shop.id), for_update=True).refresh_token = SecretStr("shprt_secret")
     before = stored(shop.id)
     assert run("keys", "rotate").exit_code == 0
     assert stored(shop.id) != before
@@ -130,12 +133,14 @@ def test_rotated_keys_open_what_the_old_one_closed(run, new_shop, monkeypatch):
     old = encryption.settings.load().encryption_keys[0].get_secret_value()
     new = Fernet.generate_key().decode()
     monkeypatch.setattr(encryption, "_fernet", lambda: encryption.MultiFernet([Fernet(new), Fernet(old)]))
-    assert rotate() >= 2
+    assert rotate() >= 3
     # Then it alone opens every secret, and the old one none
     assert Fernet(new).decrypt(stored(shop.id).encode()) == b"whsec_secret"
     monkeypatch.setattr(encryption, "_fernet", lambda: encryption.MultiFernet([Fernet(new)]))
     with transaction() as session:
-        assert tenants.get(session, uuid.UUID(shop.id)).webhook_secret.get_secret_value() == "whsec_secret"
+        tenant = tenants.get(session, uuid.UUID(shop.id))
+    assert tenant.webhook_secret.get_secret_value() == "whsec_secret"
+    assert tenant.refresh_token.get_secret_value() == "shprt_secret"
     # The other tests go on with the old one
     monkeypatch.setattr(encryption, "_fernet", lambda: encryption.MultiFernet([Fernet(old), Fernet(new)]))
     rotate()

@@ -16,7 +16,7 @@ import requests
 
 import settings
 from app import oauth_state
-from models import tenants
+from models import sync_runs, tenants
 from models.columns import now
 from models.database import transaction
 from models.tenants import TenantStatus
@@ -184,6 +184,20 @@ def test_a_shop_that_lacks_a_scope_is_told_which(browser, shop, admin):
     tenant = tenant_of(shop)
     assert tenant.access_token.get_secret_value() in shop.settings.tokens
     assert admin("GET", f"/api/tenants/{tenant.id}").json["missingScopes"] == ["read_all_orders", "read_customers"]
+
+
+def test_a_shop_that_grants_more_than_before_is_read_again(browser, shop, admin):
+    assert browser.install(shop.domain).status_code == 302
+    tenant = tenant_of(shop)
+
+    def end_sync():
+        with transaction() as session:
+            sync_runs.finish(session, sync_runs.running(session, tenant.id), sync_runs.RunStatus.INCOMPLETE)
+            tenants.get(session, tenant.id, for_update=True).scopes = ["read_customers", "read_orders", "read_products"]
+
+    end_sync()
+    assert browser.install(shop.domain).status_code == 302
+    assert admin("GET", f"/api/tenants/{tenant.id}").json["lastSyncStatus"] == "running"
 
 
 def test_the_scopes_to_ask_for_can_be_set_and_to_write_includes_to_read(browser, shop, configure):

@@ -48,7 +48,11 @@ class Server:
         subprocess.run(command, check=True, cwd=ROOT, env=environment, timeout=90, capture_output=True)
         with self.log.open("wb") as log:
             self.process = psutil.Popen(
-                [sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=ROOT, env=environment, stdout=log, stderr=log
+                [sys.executable, "-m", "gunicorn", "--access-logfile", "-", "wsgi:app"],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
         self.wait_until(lambda: self.get("/readyz") == 200)
 
@@ -289,3 +293,10 @@ def test_no_token_reaches_the_log(server):
     log = server.log.read_text()
     for secret in ("shpat_x", "sst_", "admin-password", "app-secret", "Traceback"):
         assert secret not in log
+
+
+def test_no_query_reaches_an_access_log(server):
+    address = f"{server.url}/api/oauth/callback?code=very-secret-code&shop=a.myshopify.com"
+    requests.get(address, headers={"Referer": address}, timeout=10)
+    server.wait_until(lambda: "GET /api/oauth/callback HTTP/1.1" in server.log.read_text(), seconds=10)
+    assert "very-secret-code" not in server.log.read_text()

@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from models import tenants
+from models import sync_runs, tenants
 from models.columns import now
 from models.database import transaction
 from models.tenants import TenantStatus
@@ -188,6 +188,31 @@ def test_a_shop_that_comes_back_is_synced_for_what_it_missed(admin, client, shop
     set_columns(shop.id, status=TenantStatus.UNINSTALLED)
     assert admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_newest"}).status_code == 200
     assert len(client.get("/api/sync-status", headers=shop.headers).json["runs"]) == 1
+
+
+def test_a_sync_that_failed_with_dead_credentials_begins_anew_with_new_ones(admin, client, new_shop):
+    shop = new_shop(sync=True)
+    fail_run(shop)
+    set_columns(shop.id, unauthorized_since=now())
+    answer = admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_new"})
+    assert (answer.json["status"], answer.json["lastSyncStatus"]) == ("active", "running")
+    fail_run(shop, status="completed")
+    # Some days of some resources, if it was those
+    wanted = {"resources": ["products"], "since": "2026-03-01", "until": "2026-03-02"}
+    set_columns(shop.id, unauthorized_since=now())
+    client.post("/api/sync", headers=shop.headers, json=wanted)
+    fail_run(shop)
+    admin("PATCH", f"/api/tenants/{shop.id}", json={"accessToken": "shpat_newest"})
+    newest = client.get("/api/sync-status", headers=shop.headers).json["runs"][0]
+    assert (newest["status"], newest["since"], newest["until"]) == ("running", "2026-03-01", "2026-03-02")
+    assert [each["resource"] for each in newest["resources"]] == ["products"]
+
+
+def fail_run(shop, status="failed"):
+    """As a worker would that finds the credentials dead."""
+    with transaction() as session:
+        run = sync_runs.running(session, uuid.UUID(shop.id))
+        sync_runs.finish(session, run, sync_runs.RunStatus(status), error="dead")
 
 
 def test_new_credentials_of_an_active_shop_begin_no_sync(admin, shop):
