@@ -122,8 +122,9 @@ def _ask(shop_domain: str, payload: Mapping[str, Any], origin: str | None) -> Ac
     )
     if reply.status == 429:
         raise RateLimited429(f"{shop_domain} answered HTTP 429", wait_seconds=retry_after(reply.headers))
-    if reply.status in {400, 401, 403}:
-        raise _refusal(reply, shop_domain, payload)
+    code = _error_code(reply)
+    if reply.status == 401 or (reply.status in {400, 403} and code):
+        raise _refusal(reply.status, code, shop_domain, payload)
     if reply.status != 200:
         raise ShopUnavailable(f"{shop_domain} answered HTTP {reply.status} when asked for a token")
     try:
@@ -145,13 +146,17 @@ def _end(start: datetime, seconds: int | None) -> datetime | None:
     return None if seconds is None else start + timedelta(seconds=seconds)
 
 
-def _refusal(reply: transport.Reply, shop_domain: str, payload: Mapping[str, Any]) -> Unauthorized:
-    """With OAuth's error code, such as ``invalid_client``; nothing else of the answer, which may repeat what was sent."""
+def _error_code(reply: transport.Reply) -> str | None:
+    """OAuth's word for what is wrong, such as ``invalid_client``. Without one a refusal may be some gateway's."""
+    answer = reply.json_or_none()
+    code = answer.get("error") if isinstance(answer, dict) else None
+    return code if isinstance(code, str) and code.isidentifier() and len(code) < 50 else None
+
+
+def _refusal(status: int, code: str | None, shop_domain: str, payload: Mapping[str, Any]) -> Unauthorized:
+    """Nothing of the answer but its code: it may repeat what was sent."""
     what = {"refresh_token": "refresh token", "client_credentials": "client credentials"}.get(
         payload.get("grant_type", "code"), "code" if "code" in payload else "session token"
     )
-    answer = reply.json_or_none()
-    code = answer.get("error") if isinstance(answer, dict) else None
-    told = f", {code}" if isinstance(code, str) and code.isidentifier() and len(code) < 50 else ""
     kind = InvalidClient if code == _INVALID_CLIENT else Unauthorized
-    return kind(f"{shop_domain} refuses the {what} (HTTP {reply.status}{told})")
+    return kind(f"{shop_domain} refuses the {what} (HTTP {status}{f', {code}' if code else ''})")

@@ -16,6 +16,7 @@ import requests
 
 import settings
 from app import oauth_state
+from app.directory import directory
 from models import sync_runs, tenants
 from models.columns import now
 from models.database import transaction
@@ -158,6 +159,7 @@ def test_no_code_and_no_token_stands_in_an_answer_or_a_log(browser, shop, caplog
 def test_a_shop_that_is_known_gets_new_credentials_and_works_again(browser, shop, admin, deliver):
     known = {"shopDomain": shop.domain, "clientId": "own", "clientSecret": "own", "webhookSecret": "own", "sync": False}
     tenant_id = admin("POST", "/api/tenants", json=known).json["id"]
+    assert directory.find(shop.domain).own_secrets == ("own", "own")
     with transaction() as session:
         tenant = tenants.get(session, uuid.UUID(tenant_id), for_update=True)
         tenant.status, tenant.unauthorized_since = TenantStatus.UNINSTALLED, now()
@@ -169,6 +171,7 @@ def test_a_shop_that_is_known_gets_new_credentials_and_works_again(browser, shop
     assert tenant.access_token.get_secret_value() in shop.settings.tokens
     assert admin("GET", f"/api/tenants/{tenant_id}").json["lastSyncStatus"] == "running"
     # Its webhooks are signed by the app from now on, which this process knows at once
+    assert directory.find(shop.domain).own_secrets == ()
     assert deliver(shop.domain, secret="app-secret").status_code == 200
 
 

@@ -75,6 +75,12 @@ def test_an_answer_that_is_no_token_is_unavailable_and_not_repeated(shop, answer
     assert failure.value.__context__ is None or TOKEN not in str(failure.value.__context__)
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refusal_without_oauths_word_may_be_a_gateways_and_ends_no_token(shop, status):
+    with pytest.raises(ShopUnavailable):
+        refreshed_token(SHOP, APP, "shprt_0", origin=shop.answers_with(b"<html>", status=status).origin)
+
+
 @pytest.mark.parametrize("status", [302, 404, 500, 503])
 def test_another_status_is_unavailable(shop, status):
     with pytest.raises(ShopUnavailable, match=str(status)):

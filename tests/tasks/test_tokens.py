@@ -350,6 +350,28 @@ def test_a_dead_refresh_token_ends_the_shops_work_once_and_is_told_once(shop):
         assert summary_of(session, shop.tenant_id).state == "needs_reauthorization"
 
 
+def test_a_worker_that_had_read_the_shop_before_its_death_asks_once_more_at_most(shop):
+    from tasks import shops, tokens  # noqa: PLC0415
+
+    former = shop.tenant()
+    revoke(shop)
+    for tenant in (former, former):
+        with pytest.raises(shops.CredentialsRefused):
+            shops.ask(tenant, lambda client: client.shop(), cost=shop_query.QUERY_COST)
+    assert requests_of(shop) == {"authorization_code": 1, "refused": 2, "refresh_token": 1}
+    assert isinstance(tokens.give_up(former, former.access_token, "again"), shops.CredentialsRefused)
+    assert len(told(shop)) == 1
+
+
+def test_the_refusal_of_a_token_that_was_replaced_meanwhile_ends_nothing(shop):
+    from tasks import shops, tokens  # noqa: PLC0415
+
+    former = shop.tenant()
+    replace(shop, access_token=lasting_token(shop))
+    assert isinstance(tokens.give_up(former, former.access_token, "too late"), shops.Postponed)
+    assert shop.tenant().unauthorized_since is None
+
+
 def test_a_token_that_is_refused_twice_is_dead(shop):
     from tasks import shops  # noqa: PLC0415
 
@@ -481,6 +503,10 @@ def test_the_refresh_token_of_a_shop_that_nobody_asks_is_used_before_it_lapses(w
     with transaction() as session:
         assert shop.tenant_id not in renewals.idle(session)
     change(shop, refresh_token_expires_at=now() + renewals.IDLE - timedelta(minutes=1))
+    change(shop, token_renewal_at=now() + timedelta(minutes=1))
+    with transaction() as session:
+        assert shop.tenant_id not in renewals.idle(session)  # renewed within the hour
+    change(shop, token_renewal_at=now())
     tokens.renew_idle.send()
     eventually(lambda: exchanges(shop) == 1)
     eventually(lambda: shop.tenant().refresh_token_expires_at > now() + timedelta(days=89))
