@@ -128,7 +128,7 @@ class Site:
             return Answer(error.status, error.body)
 
     def _access_token(self, shop: Shop, headers: Any, body: bytes) -> Answer:
-        faults = shop.oauth_faults.strike()
+        faults = shop.oauth_faults.strike(REQUESTS)
         lost = [fault for fault in faults if fault.kind in {"cut", "drop"}]
         failure = struck([fault for fault in faults if fault not in lost], {"X-Request-Id": str(uuid.uuid4())})
         if failure:

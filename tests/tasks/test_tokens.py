@@ -347,7 +347,7 @@ def test_a_dead_refresh_token_ends_the_shops_work_once_and_is_told_once(shop):
     assert len(told(shop)) == 1
     assert "HTTP 401, invalid_request" in told(shop)[0]
     with transaction() as session:
-        assert summary_of(session, shop.tenant_id).state == "needs_reauthorization"
+        assert summary_of(session, None, shop.tenant_id).state == "needs_reauthorization"
 
 
 def test_a_worker_that_had_read_the_shop_before_its_death_asks_once_more_at_most(shop):
