@@ -126,7 +126,7 @@ def _budget(shop_domain: str) -> Budget:
 
 
 def forget_budget(shop_domain: str) -> None:
-    """What is known of a shop's budget, once the shop has left."""
+    """What is known of a shop's budget, once the shop has left. What is under way may note it anew: it lapses in an hour."""
     _budgets().delete(shop_domain)
 
 
