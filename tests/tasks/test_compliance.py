@@ -380,6 +380,50 @@ class TestMessagesThatWait:
 
 
 @pytest.mark.usefixtures("worker")
+def test_with_a_delayed_message_a_dead_letter_and_a_running_bulk_outstanding_nothing_is_left(
+    shop, tell, redact, monkeypatch
+):
+    from tasks import broker, deliveries, sync, webhooks  # noqa: PLC0415
+
+    monkeypatch.setattr("tasks.bulk_steps.SHORTEST_LOOK", timedelta(milliseconds=50))
+    customer = int(shop.act({"action": "createCustomer", "lastName": NAME, "email": EMAIL})["done"][0]["id"])
+    line = {"price": "20.00", "quantity": 3}
+    shop.act({"action": "createOrder", "lines": [line], "customerId": str(customer), "note": NAME})
+    # Given a bulk file that is being read, and stands still
+    shop.store.control("PATCH", f"shops/{shop.domain}/bulk", {"createdSeconds": 0})
+    shop.configure(faults={"download_held": {"every": 1, "lines": 3}})
+    run_id = sync.begin(shop.tenant_id, mode="bulk")
+    eventually(lambda: shop.store.control("GET", f"shops/{shop.domain}/bulk")["downloads"])
+    # And a dead letter, and a message that waits for its retry
+    told = {"id": customer, "admin_graphql_api_id": f"gid://shopify/Customer/{customer}"}
+    with monkeypatch.context() as broken:
+        broken.setattr(deliveries, "write", lambda *_: 1 / 0)
+        broken.setitem(webhooks.process_webhooks.options, "max_retries", 0)
+        tell(shop, "customers/create", the_customer(**told))
+        eventually(lambda: broker.dead_letters.count(lane=str(shop.tenant_id)) == 1)
+        broken.setitem(webhooks.process_webhooks.options, "max_retries", 8)
+        broken.setitem(webhooks.process_webhooks.options, "min_backoff", 3_600_000)
+        broken.setitem(webhooks.process_webhooks.options, "max_backoff", 7_200_000)
+        tell(shop, "customers/update", the_customer(**told, tags=EMAIL))
+        eventually(lambda: any(held.place == "delayed" for held in messages_that_say(EMAIL)))
+    # When the person is to be forgotten, and the file goes on behind that
+    redact(shop, customer=customer, orders=())
+    (request,) = done(shop)
+    assert (request.erased["dead letters"], request.erased["delayed messages"]) == (1, 1)
+    assert shop.run(run_id).status == "running"
+
+    def has_ended():
+        shop.store.control("POST", f"shops/{shop.domain}/bulk/release", {})
+        return shop.run(run_id).status != "running"
+
+    eventually(has_ended, timeout=60)
+    # Then everything is there but the person
+    assert shop.figures() == shop.expected()
+    eventually(lambda: one(Customer, shop, shopify_id=customer))
+    assert_nothing_is_left()
+
+
+@pytest.mark.usefixtures("worker")
 def test_the_logs_never_tell_of_the_person(shop, tell, redact, caplog, monkeypatch):
     from tasks import broker, deliveries, webhooks  # noqa: PLC0415
 
