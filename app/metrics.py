@@ -20,7 +20,7 @@ import settings
 from app.auth import same
 from app.problems import Refusal, documented
 from models import api_notices, tenant_summaries, watermarks
-from models.database import OUTAGES, transaction
+from models.database import UNANSWERED, transaction
 from shopify.version import Kind
 from tasks import broker
 from tasks.backlogs import backlogs
@@ -83,7 +83,7 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("shopstream_up", "Whether a dependency answers.", labels=("dependency",))
-        for name, read, errors in (("nats", _queues, (BrokerError,)), ("postgres", _tenants, OUTAGES)):
+        for name, read, errors in (("nats", _queues, (BrokerError,)), ("postgres", _tenants, UNANSWERED)):
             found = _collected(name, read, errors)
             up.add_metric((name,), found is not None)
             yield from found or ()

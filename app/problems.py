@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.schemas import PROBLEM_CONTENT, Problem
 from brokers.errors import BrokerUnavailable
-from models.database import OUTAGES
+from models.database import UNANSWERED
 from models.sync_runs import RunInProgress
 from models.tenant_changes import CredentialsNeeded
 from models.tenants import ShopAlreadyExists, TenantInactive
@@ -78,8 +78,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(CredentialsNeeded, _conflict)
     app.register_error_handler(RunInProgress, _in_progress)
     app.register_error_handler(BrokerUnavailable, _broker_away)
-    for outage in OUTAGES:
-        app.register_error_handler(outage, _postgres_away)
+    for unanswered in UNANSWERED:
+        app.register_error_handler(unanswered, _postgres_away)
     app.register_error_handler(Exception, _unexpected)
 
 

@@ -123,6 +123,14 @@ def forgotten(session: Session) -> Sequence[ComplianceRequest]:
     return found
 
 
+def due(session: Session, *, before: datetime) -> Sequence[ComplianceRequest]:
+    """What is open and has to be done before then."""
+    query = select(ComplianceRequest).where(
+        col(ComplianceRequest.done_at).is_(None), col(ComplianceRequest.due_at) < before
+    )
+    return session.exec(query.order_by(col(ComplianceRequest.due_at))).all()
+
+
 #: Begins the outcome of a request whose body is not what its topic says: only a person can say what it was.
 NOT_UNDERSTOOD = "not understood, look at it yourself"
 

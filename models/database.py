@@ -23,6 +23,9 @@ OUTAGES: tuple[type[Exception], ...] = (
     sqlalchemy.exc.TimeoutError,
 )
 
+#: What Postgres says of a row that it does not take.
+REFUSALS = (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.DataError)
+
 #: Connections of one process: eight threads of work, and room for the ones that look after the process.
 POOL_SIZE = 10
 #: Seconds until a connection that cannot be made counts as an outage.
@@ -60,27 +63,33 @@ def engine() -> Engine:
     return made
 
 
-class TooSlow(Exception):
+class TooSlow(sqlalchemy.exc.SQLAlchemyError):
     """A statement waited too long for a lock, or took too long: this piece of work is at fault, not Postgres."""
 
     def __init__(self) -> None:
         super().__init__("Postgres gave up on a statement that waited for a lock or took too long")
 
 
-def _tell_outages(context: ExceptionContext) -> None:
-    """Whether Postgres is away, as its driver does not tell.
+#: Why a person gets no answer now, whoever is at fault.
+UNANSWERED: tuple[type[Exception], ...] = (*OUTAGES, TooSlow)
+
+
+def _tell_outages(context: ExceptionContext) -> Exception | None:
+    """What is raised in place of a driver's error: it does not tell whether Postgres is away, and tells too much of rows.
 
     A server that dies in the middle of an answer is at times a plain DatabaseError, which would blame the message; and
     a lock or a statement that takes too long is an OperationalError, which would stop everybody's queue for one shop.
     """
-    known = context.sqlalchemy_exception
-    if isinstance(context.original_exception, errors.LockNotAvailable | errors.QueryCanceled):
-        context.chained_exception = TooSlow()
-        return
+    known, driver_error = context.sqlalchemy_exception, context.original_exception
+    if isinstance(driver_error, errors.LockNotAvailable | errors.QueryCanceled):
+        return TooSlow()
     if context.is_disconnect and known is not None and not isinstance(known, OUTAGES):
-        context.chained_exception = sqlalchemy.exc.OperationalError(
-            None, None, known.orig or known, hide_parameters=True
-        )
+        return sqlalchemy.exc.OperationalError(None, None, known.orig or known, hide_parameters=True)
+    if isinstance(known, REFUSALS) and isinstance(driver_error, psycopg2.Error):
+        # Its details hold the row, and whatever shopper it is of: neither a log nor a dead letter is to have them.
+        told = type(driver_error)(str(driver_error).partition("\n")[0])
+        return type(known)(known.statement, None, told, hide_parameters=True)
+    return None
 
 
 def _forget_parents_connections() -> None:
@@ -96,8 +105,12 @@ os.register_at_fork(after_in_child=_forget_parents_connections)
 @contextmanager
 def transaction() -> Iterator[Session]:
     """A session whose changes are committed at the end of the block, or not at all."""
-    with Session(engine(), expire_on_commit=False) as session, session.begin():
-        yield session
+    try:
+        with Session(engine(), expire_on_commit=False) as session, session.begin():
+            yield session
+    except REFUSALS as error:
+        error.__cause__ = None  # the driver's own error, with the row: no traceback is to show it
+        raise
 
 
 def copy(session: Session, statement: str, lines: io.StringIO) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import now_field, shopify_id_field
 from models.tenants import Write
@@ -179,3 +179,8 @@ def are_marked(write: Write, resource: str, shopify_ids: Sequence[int]) -> bool:
 
 def marked(write: Write, resource: str) -> list[int]:
     return list(write.session.execute(text(_MARKED), {"tenant_id": write.tenant.id, "resource": resource}).scalars())
+
+
+def tenants_with_marks(session: Session, *, since: datetime) -> Sequence[uuid.UUID]:
+    """Tenants of whom somebody was marked since then."""
+    return session.exec(select(Redaction.tenant_id).where(col(Redaction.redacted_at) >= since).distinct()).all()

@@ -9,7 +9,7 @@ import json
 import logging
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 import dramatiq
@@ -24,6 +24,7 @@ from models.tenants import RESTING, Tenant, TenantInactive, TenantStatus, Write
 from shopify import events, shop
 from shopify.webhooks import PayloadRejected, WebhookHeaders, event_of
 from tasks import held, offboarding, shops
+from tasks.connection import broker
 from tasks.held import Marked
 from tasks.outbox import outbox
 from tasks.shops import CredentialsRefused, Postponed
@@ -37,6 +38,10 @@ LOOKS = 3
 FIRST_WAIT, LONGEST_WAIT = 1_000, 300_000
 #: Milliseconds until a shop that is being erased is looked at again.
 ERASING_WAIT = 2_000
+#: For how long what is late is looked for: Shopify delivers up to a day late, and a fetch may rest for hours.
+LATE = timedelta(days=30)
+#: Before what is due a person is warned.
+WARNED_BEFORE = timedelta(days=7)
 #: Milliseconds of one go: every message that NATS holds may have to be read.
 TIME_LIMIT = 1_800_000
 
@@ -260,3 +265,32 @@ def _erase_shop(request: ComplianceRequest, tenant: Tenant) -> int | None:
             offboarding.begin(session, leaving)
     _note(request.id, {"shops": 1})
     return ERASING_WAIT
+
+
+# --- afterwards ------------------------------------------------------------------------------------------------------
+
+
+@dramatiq.actor(queue_name="maintenance", infrastructure_errors=OUTAGES, max_retries=3, time_limit=TIME_LIMIT)
+def look_again() -> None:
+    """Look once more for whoever was forgotten lately: a webhook that came late may have died, and dead letters have no age.
+
+    And warn of what is due. Safe to run twice.
+    """
+    with transaction() as session:
+        found = redactions.tenants_with_marks(session, since=now() - LATE)
+        due = compliance.due(session, before=now() + WARNED_BEFORE)
+    for tenant_id in found:
+        try:
+            with tenants.write(tenant_id, also=RESTING) as write:
+                forgetting.forget(write)
+                marked = Marked.of(write, ())
+        except TenantInactive:
+            continue
+        held.forget(marked)
+    for request in due:
+        logger.warning(
+            "%s of %s is due on %s: %s", request.kind, request.shop_domain, f"{request.due_at:%F}", request.id
+        )
+
+
+broker.cron("forget-again", "0 41 4 * * *", look_again.message())

@@ -37,16 +37,13 @@ def begin(session: Session, tenant: Tenant) -> None:
 def erase_tenant(tenant_id: str, run_ids: Sequence[str] | None = None) -> None:
     """Erase one batch, then go on with the next message. Safe to run twice: what is gone is gone.
 
-    What NATS holds goes first, while the runs that some of it names are known, and again when no row is left: what was at
-    work meanwhile may have enqueued more.
+    What NATS holds goes when no row is left, and nothing can enqueue more. Some of it names runs: they are noted before they go.
     """
     found = uuid.UUID(tenant_id)
-    if run_ids is None:
-        with transaction() as session:
-            run_ids = [str(each) for each in sync_runs.ids(session, found)]
-        held.remove_all(found, map(uuid.UUID, run_ids), but=ERASING)
     with transaction() as session:
         tenant = tenants.get(session, found)
+        if run_ids is None:
+            run_ids = [str(each) for each in sync_runs.ids(session, found)]
     if not erasure.erase_batch(found):
         erase_tenant.send(tenant_id, list(run_ids))
         return

@@ -5,7 +5,7 @@ from typing import Any
 import click
 from dramatiq.errors import BrokerError
 
-from models.database import OUTAGES
+from models.database import UNANSWERED
 from models.encryption import UndecryptableSecret
 from models.sync_runs import RunInProgress
 from models.tenant_changes import CredentialsNeeded
@@ -25,7 +25,7 @@ class Commands(click.Group):
             raise click.ClickException(f"{error} is a tenant already") from None
         except _TOLD_AS_THEY_ARE as error:
             raise click.ClickException(_one_line(error)) from None
-        except OUTAGES as error:
+        except UNANSWERED as error:
             raise click.ClickException(f"Postgres: {_one_line(getattr(error, 'orig', None) or error)}") from None
 
 

@@ -265,7 +265,7 @@ class TestAPersonIsForgotten:
         done(shop)
         assert_nothing_is_left()
 
-    def test_a_request_that_comes_again_is_one(self, shop, worker, ask):
+    def test_a_request_that_comes_again_is_one(self, shop, worker, ask, caplog):
         from tasks import webhooks  # noqa: PLC0415
 
         body = {"shop_domain": shop.domain, "customer": {"id": CUSTOMER, "email": EMAIL}, "orders_to_redact": []}
@@ -275,6 +275,7 @@ class TestAPersonIsForgotten:
         done(shop)
         ask(shop, "customers/redact", customer={"id": 3}, orders_to_redact=[])
         done(shop, 2)
+        assert "Failed to process message" not in caplog.text
 
     def test_a_request_whose_message_was_lost_is_taken_up_again(self, shop, worker):
         from tasks import tending  # noqa: PLC0415
@@ -365,6 +366,30 @@ class TestMessagesThatWait:
             broker.resume("webhooks")
             worker.stop()
         assert_nothing_is_left()
+
+    @pytest.mark.usefixtures("worker")
+    def test_what_came_late_and_died_is_looked_for_again(self, shop, tell, redact, monkeypatch, caplog):
+        from tasks import (  # noqa: PLC0415
+            broker,
+            deliveries,
+            webhooks,
+        )
+        from tasks import compliance as actors  # noqa: PLC0415
+
+        redact(shop)
+        done(shop)
+        with monkeypatch.context() as broken:
+            broken.setattr(deliveries, "write", lambda *_: 1 / 0)
+            broken.setitem(webhooks.process_webhooks.options, "max_retries", 0)
+            tell(shop, "customers/update", the_customer())
+            eventually(lambda: broker.dead_letters.count(lane=str(shop.tenant_id)) == 1)
+        values = {"shop_id": 1, "customer_id": 3, "order_ids": [], "data_request_id": None, "addresses": None}
+        values |= {"kind": Kind.DATA_REQUEST, "shop_domain": shop.domain, "webhook_id": "a month ago"}
+        with transaction() as session:
+            compliance.open_request(session, values | {"received_at": now() - timedelta(days=25)})
+        actors.look_again.fn()
+        assert_nothing_is_left()
+        assert f"customers/data_request of {shop.domain} is due on" in caplog.text
 
     def test_another_shops_messages_are_left_alone(self, open_shop, worker, tell, redact):
         shop, other = open_shop(), open_shop()

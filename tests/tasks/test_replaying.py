@@ -111,12 +111,14 @@ def test_a_replay_raises_nothing_and_beats_nothing_newer_or_fuller(shop, tell):
     tell(shop, "orders/delete", {"id": 1})
     tell(shop, "orders/updated", order(2, updated_at=LATER, note="newer"))
     eventually(lambda: note_of(shop, 2) == "newer" and one(Order, shop, shopify_id=1).deleted_at)
+    assert len(kept(shop)) == 4
     with tenants.write(shop.tenant_id) as write:
         row = RESOURCES["orders"].from_payload(order(3, note="read"))
         store(write, "orders", [row], Origin(read_at=now()), source="test")
     # When the payloads are replayed
-    replayed(shop)
-    # Then all are as they were
+    done = replayed(shop)
+    # Then all are as they were, and only the newer webhook's row was written, by itself
+    assert (done.read, done.written) == (4, 1)
     assert one(Order, shop, shopify_id=1).deleted_at is not None
     assert (note_of(shop, 2), note_of(shop, 3)) == ("newer", "read")
 
