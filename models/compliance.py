@@ -22,8 +22,8 @@ from models.encryption import EncryptedText
 
 #: In which Shopify wants a request to be done.
 TIME_TO_ACT = timedelta(days=30)
-#: A request that nobody worked on for so long lost its message.
-FORGOTTEN_AFTER = timedelta(minutes=10)
+#: A request that nobody worked on for so long lost its message: longer than one go takes, and than one waits for the next.
+FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 class Kind(StrEnum):
@@ -140,7 +140,7 @@ def is_for_a_person(request: ComplianceRequest) -> bool:
 
 
 def attempt(request: ComplianceRequest, erased: Mapping[str, int]) -> None:
-    """Somebody worked on it, and erased so much more."""
+    """Somebody works on it, and erased so much more."""
     request.attempted_at = now()
     request.erased = {
         name: count

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -22,6 +23,7 @@ from models.database import OUTAGES, transaction
 from models.event_log import Level, record
 from models.tenants import RESTING, Tenant, TenantInactive, TenantStatus, Write
 from shopify import events, shop
+from shopify.errors import AccessDenied, QueryRefused, UnknownTimeZone
 from shopify.webhooks import PayloadRejected, WebhookHeaders, event_of
 from tasks import held, offboarding, shops
 from tasks.connection import broker
@@ -34,10 +36,9 @@ logger = logging.getLogger(__name__)
 TOPICS = frozenset(Kind)
 #: Looks at the tables and at NATS in one go, before others get their turn.
 LOOKS = 3
-#: Milliseconds between two goes, while messages of the person are at work: at first, and at most (a queue may be paused).
+#: Milliseconds between two goes, while messages of the person are at work (a queue may be paused) or a shop is being erased:
+#: at first, and at most.
 FIRST_WAIT, LONGEST_WAIT = 1_000, 300_000
-#: Milliseconds until a shop that is being erased is looked at again.
-ERASING_WAIT = 2_000
 #: For how long what is late is looked for: Shopify delivers up to a day late, and a fetch may rest for hours.
 LATE = timedelta(days=30)
 #: Before what is due a person is warned.
@@ -138,7 +139,11 @@ def take(ask: dict[str, Any]) -> None:
         elif asked.kind != Kind.DATA_REQUEST:
             outbox.send(session, act, str(request_id))
         tenant = tenants.of_domain(session, asked.shop_domain)
-    if tenant is not None and asked.kind == Kind.DATA_REQUEST:
+    if asked.kind != Kind.DATA_REQUEST or asked.refusal is not None:
+        return
+    if tenant is None:
+        _finish(request_id, "nothing of the shop is here")
+    else:
         _tell(tenant.id, Level.WARNING, f"a customer asks what is stored of them: compliance export {request_id}")
 
 
@@ -162,21 +167,24 @@ def act(request_id: str, wait: int = FIRST_WAIT) -> None:
         tenant = tenants.last_of_domain(session, request.shop_domain)
     if tenant is None:
         removed = held.remove_orphans()
-        _note(request.id, {"messages": removed} if removed else {})
+        _note(request.id, {"messages": removed})
         was_erased = request.kind == Kind.REDACT_SHOP and request.erased
         _finish(request.id, "everything of the shop is erased" if was_erased else "nothing of the shop is here")
         return
-    again = _erase_shop(request, tenant) if request.kind == Kind.REDACT_SHOP else _forget(request, tenant, wait)
+    go = _erase_shop if request.kind == Kind.REDACT_SHOP else _forget
+    again = go(request, tenant, wait)
     if again is not None:
+        _note(request.id)
         act.send_with_options(args=(request_id, min(2 * wait, LONGEST_WAIT)), delay=again)
 
 
-def _note(request_id: uuid.UUID, erased: dict[str, int], outcome: str | None = None) -> None:
+def _note(request_id: uuid.UUID, erased: Mapping[str, int] | None = None, waits: str | None = None) -> None:
+    """That somebody works on it, what was erased, and what it waits for."""
     with transaction() as session:
         request = compliance.get(session, request_id, for_update=True)
         if request is not None and request.done_at is None:
-            compliance.attempt(request, erased)
-            request.outcome = outcome
+            compliance.attempt(request, erased or {})
+            request.outcome = waits or request.outcome
 
 
 def _finish(request_id: uuid.UUID, outcome: str) -> None:
@@ -207,7 +215,7 @@ def _forget(request: ComplianceRequest, tenant: Tenant, wait: int) -> int | None
                 _tell(tenant.id, Level.INFO, f"customer {request.customer_shopify_id or 'without an id'} is redacted")
                 return None
     except TenantInactive:
-        return ERASING_WAIT  # the shop is being erased, and the person with it
+        pass  # the shop is being erased, and the person with it
     return wait
 
 
@@ -240,31 +248,39 @@ def _erase_rows(request_id: uuid.UUID, tenant_id: uuid.UUID) -> dict[str, int]:
 # --- a shop ----------------------------------------------------------------------------------------------------------
 
 
-def _erase_shop(request: ComplianceRequest, tenant: Tenant) -> int | None:
-    """Offboard a shop that left. Nothing signs the topic, so of one that did not leave Shopify is asked first.
+def _erase_shop(request: ComplianceRequest, tenant: Tenant, wait: int) -> int | None:
+    """Offboard a shop that left. Nothing signs the topic, so of one that did not tell us that it left Shopify is asked first.
 
     Returns the milliseconds until the next look; None when there is none.
     """
     if tenant.status == TenantStatus.ERASING:
-        return ERASING_WAIT
-    if tenant.status != TenantStatus.UNINSTALLED:
-        try:
-            shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST)
-        except Postponed as postponed:
-            _note(request.id, {}, f"whether the app is still installed cannot be asked: {postponed}")
-            return postponed.milliseconds
-        except CredentialsRefused:
-            pass  # it no longer knows us
-        else:
-            _finish(request.id, "refused: the app is still installed")
-            _tell(tenant.id, Level.WARNING, "shop/redact came, but the app is still installed: nothing was erased")
-            return None
+        return wait
+    try:
+        has_left = tenant.status == TenantStatus.UNINSTALLED or not _knows_us(tenant)
+    except Postponed as postponed:
+        _note(request.id, waits=f"whether the app is still installed cannot be asked: {postponed}")
+        return postponed.milliseconds
+    if not has_left:
+        _finish(request.id, "refused: the app is still installed")
+        _tell(tenant.id, Level.WARNING, "shop/redact came, but the app is still installed: nothing was erased")
+        return None
     with transaction() as session:
         leaving = tenants.get(session, tenant.id, for_update=True)
         if leaving is not None:
             offboarding.begin(session, leaving)
     _note(request.id, {"shops": 1})
-    return ERASING_WAIT
+    return wait
+
+
+def _knows_us(tenant: Tenant) -> bool:
+    """Whether the shop still has the app. Raises Postponed."""
+    try:
+        shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST)
+    except CredentialsRefused:
+        return False
+    except (AccessDenied, QueryRefused, UnknownTimeZone):
+        pass  # an answer, whatever it says
+    return True
 
 
 # --- afterwards ------------------------------------------------------------------------------------------------------

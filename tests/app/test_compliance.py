@@ -80,12 +80,14 @@ def ask_for_data(deliver):
 
 
 class TestShopsThatAreNoTenants:
-    @pytest.mark.parametrize("topic", ["customers/redact", "shop/redact"])
+    @pytest.mark.parametrize("topic", ["customers/redact", "customers/data_request", "shop/redact"])
     def test_what_the_law_asks_for_is_done_and_recorded(self, new_domain, deliver, worker, topic):
         domain = new_domain()
         body = {"shop_id": 1, "shop_domain": domain}
         if topic == "customers/redact":
             body |= {"customer": {"id": 7, "email": EMAIL}, "orders_to_redact": [1]}
+        if topic == "customers/data_request":
+            body |= {"customer": {"id": 7, "email": EMAIL}, "orders_requested": [1], "data_request": {"id": 9}}
         assert deliver(domain, body, Topic=topic).status_code == 200
         (request,) = eventually(lambda: is_done(domain))
         assert (request.kind, request.outcome) == (topic, "nothing of the shop is here")
