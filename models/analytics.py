@@ -229,7 +229,8 @@ def coverage(session: Session, tenant: Tenant) -> Coverage:
     running = sync_runs.running(session, tenant.id)
     never = "has not been synced yet" if running is None else "is being synced"
     held = quarantine.unresolved(session, tenant.id)
-    lacks = [lack for name in TABLES for lack in _lacks(name, ended.get(name), held.get(name, 0), never=never)]
+    read = [name for name, table in TABLES.items() if table.is_in_figures]
+    lacks = [lack for name in read for lack in _lacks(name, ended.get(name), held.get(name, 0), never=never)]
     return Coverage(first_day, last_day, is_complete=not lacks, reason="; ".join(lacks) or None)
 
 

@@ -74,18 +74,22 @@ def get(session: Session, tenant_id: uuid.UUID, resource: str, shopify_id: int) 
     return session.get(Refetch, (tenant_id, resource, shopify_id))
 
 
-def of(session: Session, tenant_id: uuid.UUID, resource: str, *, above: int, limit: int) -> Sequence[int]:
-    """Marked ids of a resource, those above ``above`` in their order."""
-    return session.exec(
-        select(Refetch.shopify_id)
-        .where(
-            col(Refetch.tenant_id) == tenant_id,
-            col(Refetch.resource) == resource,
-            col(Refetch.shopify_id) > above,
-        )
-        .order_by(col(Refetch.shopify_id))
-        .limit(limit)
-    ).all()
+def of(
+    session: Session,
+    tenant_id: uuid.UUID,
+    resource: str,
+    *,
+    above: int,
+    limit: int,
+    due_by: datetime | None = None,
+) -> Sequence[int]:
+    """Marked ids of a resource, those above ``above`` in their order; with ``due_by`` only those that are due by then."""
+    query = select(Refetch.shopify_id).where(
+        col(Refetch.tenant_id) == tenant_id, col(Refetch.resource) == resource, col(Refetch.shopify_id) > above
+    )
+    if due_by is not None:
+        query = query.where(col(Refetch.due_at) <= due_by)
+    return session.exec(query.order_by(col(Refetch.shopify_id)).limit(limit)).all()
 
 
 def release(write: Write, resource: str) -> None:

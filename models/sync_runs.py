@@ -5,7 +5,7 @@ epoch belongs to a chain that was given up for silent, one behind the step has b
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -69,6 +69,8 @@ class SyncRun(SQLModel, table=True):
     alive_at: datetime = now_field()
     #: False until the shop's own data (time zone, currency, scopes) has been read.
     is_prepared: bool = False
+    #: Nobody named its resources: it is of all that the shop's token may see.
+    is_of_all: bool = False
     epoch: int = 0
     #: How often it was picked up since it last moved.
     pickups: int = 0
@@ -93,6 +95,10 @@ class SyncCheckpoint(SQLModel, table=True):
     #: The store's own count when the run began.
     total: int | None = None
     recounts: int = 0
+    #: Of a resource that the store does not count: how many its list has shown since it is read for the second time.
+    listed: int = 0
+    #: Taken since the token may see it: where the store refuses it, it is left out.
+    is_optional: bool = False
     reason: str | None = None
 
 
@@ -112,6 +118,7 @@ def start(
     mode: Mode = Mode.AUTO,
     since: date | None = None,
     until: date | None = None,
+    is_of_all: bool = False,
 ) -> SyncRun:
     """A new run with a checkpoint per resource.
 
@@ -120,7 +127,7 @@ def start(
     current = running(session, tenant_id)
     if current is not None:
         raise RunInProgress(current.id)
-    run = SyncRun(tenant_id=tenant_id, mode=mode, since=since, until=until)
+    run = SyncRun(tenant_id=tenant_id, mode=mode, since=since, until=until, is_of_all=is_of_all)
     session.add(run)
     try:
         with session.begin_nested():
@@ -133,6 +140,15 @@ def start(
     session.add_all(SyncCheckpoint(run_id=run.id, resource=name) for name in resources)
     session.flush()
     return run
+
+
+def take_optional(session: Session, run: SyncRun, resources: Iterable[str]) -> None:
+    """Have a run of everything read these too, unless it does."""
+    held = {each.resource for each in checkpoints(session, [run.id])}
+    session.add_all(
+        SyncCheckpoint(run_id=run.id, resource=name, is_optional=True) for name in resources if name not in held
+    )
+    session.flush()
 
 
 def running(session: Session, tenant_id: uuid.UUID) -> SyncRun | None:

@@ -88,6 +88,8 @@ class Table:
     derived: Mapping[str, Derived] = field(default_factory=dict)
     personal: frozenset[str] = frozenset()
     customer: str | None = None
+    #: Whether figures are told of it, so that they are not complete without it.
+    is_in_figures: bool = True
 
     @property
     def name(self) -> str:
@@ -459,13 +461,13 @@ _INSERT_CHILDREN = """
 insert into {table} (tenant_id, {columns})
 select :tenant_id, {values}
 from (select *, {is_redacted} as is_redacted from {staged} offset 0) as staged  -- 0: looked up once a row, not once a column
-on conflict (tenant_id, shopify_id) do update set {assignments}
+on conflict (tenant_id, {key}) do update set {assignments}
 """
 
 
 def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known: Set[int]) -> None:
     """The children lists of these rows are complete: what they do not hold is gone. Only ``known`` rows can have any."""
-    for name, (_, parent) in table.children.items():
+    for name, (model, parent) in table.children.items():
         complete = [row for row in rows if name in row.children]
         parents = [row.shopify_id for row in complete if row.shopify_id in known]
         if parents:
@@ -473,25 +475,31 @@ def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known:
                 text(_DELETE_CHILDREN.format(table=name, parent=parent)),
                 {"tenant_id": write.tenant.id, "parents": parents},
             )
-        children = {
-            child["shopify_id"]: {parent: row.shopify_id, **child} for row in complete for child in row.children[name]
-        }
+        key = _key(model)
+        listed = [{parent: row.shopify_id, **child} for row in complete for child in row.children[name]]
+        children = {tuple(child[column] for column in key): child for child in listed}
         if children:
             _insert_children(write, table, name, list(children.values()))
 
 
+def _key(model: type[Child]) -> list[str]:
+    """What tells a child of one shop from another: its id, unless that is one within its parent only."""
+    return [column.name for column in inspect(model).primary_key if column.name != "tenant_id"]
+
+
 def _insert_children(write: Write, table: Table, name: str, children: Sequence[Mapping[str, Any]]) -> None:
     model, parent = table.children[name]
-    personal = table.personal_columns(name)
+    personal, key = table.personal_columns(name), _key(model)
     columns = [column for column in model.model_fields if column != "tenant_id"]
     with staged(write.session, {column: _sql_type(model, column) for column in columns}, children) as incoming:
         statement = _INSERT_CHILDREN.format(
             table=name,
             staged=incoming.relation,
             columns=", ".join(columns),
+            key=", ".join(key),
             values=", ".join(_unless_redacted(column) if column in personal else column for column in columns),
             is_redacted=_IS_MARKED.format(column=parent, resource=table.name) if personal else "false",
-            assignments=", ".join(f"{column} = excluded.{column}" for column in columns if column != "shopify_id"),
+            assignments=", ".join(f"{column} = excluded.{column}" for column in columns if column not in key),
         )
         write.session.execute(text(statement), {"tenant_id": write.tenant.id, **incoming.parameters})
 

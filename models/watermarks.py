@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from models import repairs as repairs_by_day
-from models.columns import now_field
+from models.columns import now_field, time_field
 from models.tenants import Tenant, TenantStatus, Write
 
 
@@ -27,6 +27,9 @@ class Watermark(SQLModel, table=True):
     repairs: int = Field(default=0, sa_type=sqlalchemy.BigInteger)
     #: Why the shop does not show it any more.
     error: str | None = None
+    #: Of a resource that is not listed by its updates: where a look was cut short, and what it will have reached at its end.
+    cursor: str | None = None
+    reaches: datetime | None = time_field()
 
 
 _BEGIN = """
@@ -36,7 +39,7 @@ on conflict do nothing
 """
 
 _NOTE_ERROR = """
-update watermarks set error = :error, checked_at = :at
+update watermarks set error = :error, checked_at = :at, cursor = null, reaches = null
 where tenant_id = :tenant_id and resource = :resource and error is distinct from :error
 returning resource
 """
@@ -48,6 +51,8 @@ on conflict (tenant_id, resource) do update
 set updated_until = greatest(watermarks.updated_until, excluded.updated_until),
     checked_at = excluded.checked_at,
     error = null,
+    cursor = null,
+    reaches = null,
     repairs = watermarks.repairs + excluded.repairs
 """
 
@@ -60,6 +65,28 @@ def raise_to(write: Write, resource: str, until: datetime, *, repairs: int = 0) 
     write.session.execute(
         text(_RAISE),
         {"tenant_id": write.tenant.id, "resource": resource, "until": until, "at": write.at, "repairs": repairs},
+    )
+    repairs_by_day.add(write, resource, repairs)
+
+
+_PAUSE = """
+update watermarks set cursor = :cursor, reaches = :reaches, checked_at = :at, repairs = repairs + :repairs
+where tenant_id = :tenant_id and resource = :resource
+"""
+
+
+def pause(write: Write, resource: str, *, cursor: str | None, reaches: datetime, repairs: int) -> None:
+    """A look at a resource that is not listed by its updates has come to ``cursor``; at its end it reaches ``reaches``."""
+    write.session.execute(
+        text(_PAUSE),
+        {
+            "tenant_id": write.tenant.id,
+            "resource": resource,
+            "cursor": cursor,
+            "reaches": reaches,
+            "at": write.at,
+            "repairs": repairs,
+        },
     )
     repairs_by_day.add(write, resource, repairs)
 

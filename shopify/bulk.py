@@ -75,7 +75,7 @@ def query_of(resource: Resource, search: str | None, *, newest_first: bool) -> s
     arguments = [f"query: {json.dumps(search)}"] if search else []
     arguments += ["reverse: true"] if newest_first else []
     listed = f"({', '.join(arguments)})" if arguments else ""
-    return f"{{ {resource.name}{listed} {{ edges {{ node {{ {resource.bulk.selection} }} }} }} }}"
+    return f"{{ {resource.connection}{listed} {{ edges {{ node {{ {resource.bulk.selection} }} }} }} }}"
 
 
 def started(data: Mapping[str, Any]) -> str:

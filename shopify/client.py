@@ -101,9 +101,9 @@ class Client:
     ) -> Page:
         """One page of at most ``first`` (1 to 250) nodes after the cursor ``after``."""
         read_at = datetime.now(UTC)
-        variables = {"first": first, "after": after, "sortKey": sort, "search": search}
-        answer = self.execute(resource.page_query, variables)
-        connection = _Connection.of(answer.data.get(resource.name), resource.name)
+        variables = {"first": first, "after": after, "search": search}
+        answer = self.execute(resource.page_query, variables | ({"sortKey": sort} if resource.is_sortable else {}))
+        connection = _Connection.of(answer.data.get(resource.connection), resource.connection)
         if connection.has_next and (connection.end_cursor is None or connection.end_cursor == after):
             raise ShopUnavailable(f"{resource.name}: a page that is followed by another names no cursor of its own")
         return Page(connection.nodes, connection.end_cursor, connection.has_next, answer.cost, read_at)
@@ -158,7 +158,8 @@ class Client:
         raise ShopUnavailable(f"{nested.field} of one of the {resource.name} never ends")
 
     def count(self, resource: Resource, search: str | None = None) -> int:
-        """How many there are, exactly. Raises CountNotExact."""
+        """How many there are, exactly, of a resource that Shopify counts. Raises CountNotExact."""
+        assert resource.count_query is not None
         answer = self.execute(resource.count_query, {"search": search})
         counts = [value for value in answer.data.values() if isinstance(value, dict)]
         number = counts[0].get("count") if counts else None

@@ -15,7 +15,7 @@ from shopify import events, shop
 from shopify.errors import PayloadRejected, UnknownTimeZone
 from shopify.mapping import reason_of
 from shopify.resource import Resource, TopicKind
-from shopify.resources import RESOURCES
+from shopify.resources import of_topic
 from shopify.scalars import Id, Text, gid, rest_id
 from shopify.transport import exact
 
@@ -29,10 +29,9 @@ def event_of(topic: str, body: bytes, shop_domain: str) -> events.Event:
     Raises PayloadRejected for a body that lacks its topic's shape or names another shop, and RowRejected for a
     resource that cannot be stored.
     """
-    for resource in RESOURCES.values():
-        kind = resource.topics.get(topic)
-        if kind is not None:
-            return _READERS[kind](resource, topic, _parsed(body, shop_domain))
+    resource = of_topic(topic)
+    if resource is not None:
+        return _READERS[resource.topics[topic]](resource, topic, _parsed(body, shop_domain))
     reader = _TOPICS.get(topic)
     return events.Unknown(topic) if reader is None else reader(_parsed(body, shop_domain))
 

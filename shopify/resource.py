@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from shopify import mapping
 from shopify.row import Row, RowRejected
 from shopify.scalars import gid_of
@@ -62,7 +64,7 @@ class Bulk:
 class Resource:
     """One resource, complete: adding another is a file with one of these, and its name in ``resources.RESOURCES``."""
 
-    #: Its table, and its connection at the root of the schema.
+    #: Its table; in camel case its connection at the root of the schema.
     name: str
     #: As in ``gid://shopify/Order/1``.
     gid_kind: str
@@ -72,6 +74,7 @@ class Resource:
     scope: str
 
     #: Variables: first (at most 250), after, sortKey (ID or UPDATED_AT), search. Cost in requested points, at 250.
+    #: Without a sortKey, where Shopify knows none, it is sorted by id.
     page_query: str
     page_cost: int
     #: Variable: id.
@@ -79,8 +82,8 @@ class Resource:
     node_cost: int
     #: Variable: ids. Costs what one does.
     nodes_query: str
-    #: Variable: search. Exact, without a limit.
-    count_query: str
+    #: Variable: search. Exact, without a limit. None: Shopify does not count them, and a sync reads the list twice.
+    count_query: str | None
     count_cost: int
     bulk: Bulk
 
@@ -96,6 +99,16 @@ class Resource:
     #: FETCH topic to what its payload looks like.
     parts: Mapping[str, Part] = field(default_factory=dict)
     nested: tuple[Nested, ...] = ()
+    #: Taken only of shops whose token has the scope; not to have it is no lack there.
+    is_optional: bool = False
+    #: Of most of its webhooks another follows soon: its fetches wait for those, and for all other work of the shop.
+    changes_often: bool = False
+    is_sortable: bool = True
+
+    @property
+    def connection(self) -> str:
+        """Its list at the root of the schema."""
+        return to_camel(self.name)
 
     def gid(self, shopify_id: int) -> str:
         return gid_of(self.gid_kind, shopify_id)
@@ -105,9 +118,11 @@ class Resource:
         return mapping.rows(self.from_node, nodes)
 
 
-def page_query(connection: str, sort_keys: str, selection: str) -> str:
-    return f"""query Page($first: Int!, $after: String, $sortKey: {sort_keys}!, $search: String) {{
-  {connection}(first: $first, after: $after, sortKey: $sortKey, query: $search) {{
+def page_query(connection: str, sort_keys: str | None, selection: str) -> str:
+    """``sort_keys`` is the enumeration of them, None where Shopify has none."""
+    declared, sorted_by = (f", $sortKey: {sort_keys}!", ", sortKey: $sortKey") if sort_keys else ("", "")
+    return f"""query Page($first: Int!, $after: String{declared}, $search: String) {{
+  {connection}(first: $first, after: $after{sorted_by}, query: $search) {{
     pageInfo {{ hasNextPage endCursor }}
     nodes {{ {selection} }}
   }}

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 import settings
-from shopify.resources import RESOURCES
+from shopify.resources import taken
 from shopify.resources.orders import ALL_ORDERS
 
-#: What every resource needs, and the orders of more than sixty days ago.
-DEFAULT = tuple(sorted({resource.scope for resource in RESOURCES.values()} | {ALL_ORDERS}))
+#: What the resources need that are taken of every shop, and the orders of more than sixty days ago.
+DEFAULT = tuple(sorted({resource.scope for resource in taken(()).values()} | {ALL_ORDERS}))
 
 
 def wanted() -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 Shopify deletes such a subscription after eight deliveries in a row that failed, so they have to be looked after.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from shopify.errors import ShopUnavailable
-from shopify.resources import RESOURCES
+from shopify.resources import taken
 
 #: Topics of the shop, of the app itself and of what it asked for.
 SHOP_TOPICS = ("app/scopes_update", "app/uninstalled", "bulk_operations/finish", "shop/update")
@@ -24,9 +24,17 @@ _TAKEN = "already been taken"
 
 
 def wanted_topics() -> tuple[str, ...]:
-    """Every topic that means something to us, such as ``orders/create``."""
-    of_resources = {topic for resource in RESOURCES.values() for topic in resource.topics}
-    return tuple(sorted({*of_resources, *SHOP_TOPICS}))
+    """Every topic that means something to us in any shop, such as ``orders/create``."""
+    return tuple(sorted({*_topics_of(()), *SHOP_TOPICS}))
+
+
+def optional_topics(scopes: Collection[str]) -> tuple[str, ...]:
+    """The topics that we want besides of a shop whose token has these scopes."""
+    return tuple(sorted(_topics_of(scopes) - _topics_of(())))
+
+
+def _topics_of(scopes: Collection[str]) -> set[str]:
+    return {topic for resource in taken(scopes).values() for topic in resource.topics}
 
 
 def enum_of(topic: str) -> str:

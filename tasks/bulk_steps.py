@@ -63,10 +63,12 @@ READ_AGAIN = timedelta(seconds=2)
 DETAILS_AT_ONCE = 50
 
 
-def is_worth_it(work: Work, count: int) -> bool:
-    """Whether the history of ``count`` resources is read by a bulk operation."""
+def is_worth_it(work: Work, count: int | None) -> bool:
+    """Whether the history of ``count`` resources is read by a bulk operation. None: nobody knows how many there are."""
     if work.run.mode != Mode.AUTO or not work.run.is_full:
         return work.run.mode == Mode.BULK
+    if count is None:
+        return False
     pages = -(-count // PAGE_SIZE)
     of_a_page = max(work.resource.page_cost / shops.restore_rate(work.tenant), SECONDS_OF_A_PAGE)
     return pages * of_a_page > LONGEST_BY_PAGES

@@ -25,7 +25,7 @@ from shopify import search
 from shopify.client import Page
 from shopify.errors import AccessDenied, QueryRefused
 from shopify.resource import Resource
-from shopify.resources import RESOURCES
+from shopify.resources import taken
 from shopify.row import Row
 from tasks import fetches, owners, shops
 from tasks.connection import broker
@@ -78,8 +78,9 @@ def catch_up(tenant_id: str) -> None:
         return
     with transaction() as session:
         marks = watermarks.of(session, tenant.id)
+    resources = taken(tenant.scopes)
     try:
-        are_done = [_catch_up(tenant, RESOURCES[mark.resource], mark) for mark in marks if mark.resource in RESOURCES]
+        are_done = [_catch_up(tenant, resources[mark.resource], mark) for mark in marks if mark.resource in resources]
     except Postponed as postponed:
         catch_up.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
     except (TenantInactive, CredentialsRefused):
@@ -91,7 +92,7 @@ def catch_up(tenant_id: str) -> None:
 
 def _catch_up(tenant: Tenant, resource: Resource, mark: Watermark) -> bool:
     """Whether there is nothing left to read of a resource, or nothing that the shop shows."""
-    safe, cursor = now() - OVERLAP, None
+    safe, cursor = mark.reaches or now() - OVERLAP, mark.cursor
     query = search.updated(since=mark.updated_until)
     for _ in range(MOST_PAGES):
         if broker.is_stopping():
@@ -101,14 +102,21 @@ def _catch_up(tenant: Tenant, resource: Resource, mark: Watermark) -> bool:
         except (AccessDenied, QueryRefused) as error:
             _note_error(tenant, resource, error)
             return True
-        # They come in the order of their updates. The end is not safe: an update may be shown late.
-        updates = (moment for moment in map(_updated_at, page.nodes) if moment is not None)
-        reached = min(safe, max(updates, default=safe)) if page.has_next else safe
-        _write(tenant, resource, page, reached=reached)
+        _write(tenant, resource, page, safe=safe)
         if not page.has_next:
             return True
         cursor = page.end_cursor
     return False
+
+
+def _reached(resource: Resource, page: Page, safe: datetime) -> datetime | None:
+    """Until when everything has been read with this page. None: of a list that is not in the order of its updates, nobody knows."""
+    if not page.has_next:
+        return safe  # and not the latest update: others may be shown late
+    if not resource.is_sortable:
+        return None
+    updates = (moment for moment in map(_updated_at, page.nodes) if moment is not None)
+    return min(safe, max(updates, default=safe))
 
 
 def _updated_at(node: Mapping[str, Any]) -> datetime | None:
@@ -134,7 +142,7 @@ def _ask(tenant: Tenant, resource: Resource, cursor: str | None, query: str | No
     )
 
 
-def _write(tenant: Tenant, resource: Resource, page: Page, *, reached: datetime) -> None:
+def _write(tenant: Tenant, resource: Resource, page: Page, *, safe: datetime) -> None:
     """The rows and the watermark, in one transaction."""
     rows, rejected = resource.rows(page.nodes)
     with tenants.write(tenant.id) as write:
@@ -147,7 +155,11 @@ def _write(tenant: Tenant, resource: Resource, page: Page, *, reached: datetime)
             told = f"{len(lost)} {resource.name} mended that no webhook had told of: {_some(lost)}"
             record(write, Level.WARNING, "catch-up", told)
             logger.warning("%s: %s", tenant.shop_domain, told)
-        watermarks.raise_to(write, resource.name, reached, repairs=len(lost))
+        reached = _reached(resource, page, safe)
+        if reached is None:
+            watermarks.pause(write, resource.name, cursor=page.end_cursor, reaches=safe, repairs=len(lost))
+        else:
+            watermarks.raise_to(write, resource.name, reached, repairs=len(lost))
     fetches.enqueue(tenant.id, stored.fetches)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_snake
 
 import settings
 from models import customers, forgetting, payloads, redactions, refetches, tenants, webhook_deliveries
@@ -25,7 +26,7 @@ from shopify import events
 from shopify.about import About, about
 from shopify.errors import PayloadRejected
 from shopify.resource import TopicKind
-from shopify.resources import RESOURCES
+from shopify.resources import RESOURCES, of_topic, taken
 from shopify.row import Row, RowRejected
 from shopify.webhooks import WebhookHeaders, event_of
 from tasks.store import Fetch, bury, quarantine_rejected, store
@@ -169,6 +170,11 @@ class _Writing:
             self._again[delivery.key] += 1
             return
         self._again[delivery.key] = 0
+        resource = of_topic(delivery.topic)
+        if resource is not None and resource.name not in taken(self._write.tenant.scopes):
+            told = f"{resource.name} are not taken: the token lacks {resource.scope}"
+            self._written.append((delivery, Written(DeliveryStatus.RECORDED, told)))
+            return
         try:
             event = _event(self._write, delivery)
         except RowRejected as refusal:
@@ -244,9 +250,9 @@ def _about(event: events.Upsert) -> About:
 
 
 def _to_be_fetched(delivery: Delivery) -> events.Event:
-    for resource in RESOURCES.values():
-        if delivery.topic in resource.topics and delivery.shopify_id is not None:
-            return events.Fetch(resource.name, delivery.shopify_id, "its webhook was too large to travel")
+    resource = of_topic(delivery.topic)
+    if resource is not None and delivery.shopify_id is not None:
+        return events.Fetch(resource.name, delivery.shopify_id, "its webhook was too large to travel")
     raise RowRejected(delivery.topic, None, "the body is too large for NATS and tells of nothing to fetch", None)
 
 
@@ -286,7 +292,7 @@ def _carry_out(write: Write, event: events.Event, triggered_at: datetime) -> Wri
 
 
 def _one(resource: str) -> str:
-    return RESOURCES[resource].gid_kind.lower()
+    return to_snake(RESOURCES[resource].gid_kind).replace("_", " ")
 
 
 def _name(row: Row) -> object:

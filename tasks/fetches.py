@@ -1,7 +1,7 @@
 """Fetching one resource by its id: what a payload did not tell whole, or versions that could not be told apart."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -30,17 +30,38 @@ GONE_AFTER = timedelta(seconds=60)
 VISIBLE_DAYS = timedelta(days=59)
 #: Until a fetch whose retries are used up is tried again: somebody may have mended what failed.
 REST = timedelta(hours=1)
+#: Points kept back from fetches of what changes often: a page of a sync and what a sync keeps back go first.
+PATIENCE = 500
+#: How long what changes often is gathered: further changes of it come soon, and one fetch is enough for all.
+GATHERING = timedelta(seconds=10)
+#: So many are fetched together. An answer holds all lists of each.
+TOGETHER = 50
+#: Until when those that are to be fetched alone after all are left to that.
+ALONE = timedelta(minutes=5)
 #: Seconds between two looks for something that may only be late.
 LATE_RETRY = 20.0
 
 
 def enqueue(tenant_id: uuid.UUID, fetches: Iterable[Fetch]) -> None:
-    """Send a message for each. Those lost to a crash are found by their marks (``tasks.tending``)."""
+    """Send a message for each, or one for all of a resource that changes often, which are fetched together.
+
+    Those lost to a crash are found by their marks (``tasks.tending``).
+    """
+    gathered = set()
     for fetch in fetches:
-        fetch_resource.send_with_options(
-            args=(str(tenant_id), fetch.resource, fetch.shopify_id),
-            delay=int(fetch.delay.total_seconds() * 1000) or None,
-        )
+        if RESOURCES[fetch.resource].changes_often:
+            gathered.add(fetch.resource)
+        else:
+            _enqueue_alone(tenant_id, fetch)
+    for resource in gathered:
+        fetch_marked.send_with_options(args=(str(tenant_id), resource, 0), delay=int(GATHERING.total_seconds() * 1000))
+
+
+def _enqueue_alone(tenant_id: uuid.UUID, fetch: Fetch) -> None:
+    fetch_resource.send_with_options(
+        args=(str(tenant_id), fetch.resource, fetch.shopify_id),
+        delay=int(fetch.delay.total_seconds() * 1000) or None,
+    )
 
 
 @dramatiq.actor(
@@ -69,6 +90,79 @@ def fetch_resource(tenant_id: str, resource: str, shopify_id: int) -> None:
 
 
 @dramatiq.actor(
+    queue_name="fetches",
+    dead_letter_lane=owners.of_first_argument,
+    unique=True,
+    unique_while="queued",
+    infrastructure_errors=OUTAGES,
+    max_retries=8,
+    time_limit=180_000,
+    on_retry_exhausted="rest_marked",
+)
+def fetch_marked(tenant_id: str, resource: str, above: int) -> None:
+    """Fetch what is marked of a resource with ids above ``above``, many in a question; whoever counts a shop's stock marks all.
+
+    Safe to run twice: without marks there is nothing to do. One message of a shop is queued at a time: what is marked
+    while it waits is its, and what is marked when it has begun gets another.
+    """
+    tenant = shops.load(uuid.UUID(tenant_id))
+    if tenant is None or tenant.status != TenantStatus.ACTIVE:
+        return
+    with transaction() as session:
+        ids = refetches.of(session, tenant.id, resource, above=above, limit=TOGETHER, due_by=now())
+    if not ids:
+        return
+    try:
+        _fetch_together(tenant, RESOURCES[resource], ids)
+    except Postponed as postponed:
+        fetch_marked.send_with_options(args=(tenant_id, resource, above), delay=postponed.milliseconds)
+    except (TenantInactive, CredentialsRefused):
+        return
+    else:
+        if len(ids) == TOGETHER:
+            fetch_marked.send(tenant_id, resource, ids[-1])
+
+
+@dramatiq.actor(
+    queue_name="fetches", dead_letter_lane=owners.of_failed_message, infrastructure_errors=OUTAGES, max_retries=3
+)
+def rest_marked(message: dict[str, Any], _retries: dict[str, Any]) -> None:
+    """Let those rest whose retries to be fetched together are used up, as ``rest_fetch`` does with a single one."""
+    tenant_id, resource, above = message["args"]
+    with transaction() as session:
+        tenant = uuid.UUID(tenant_id)
+        for shopify_id in refetches.of(session, tenant, resource, above=above, limit=TOGETHER, due_by=now()):
+            refetches.postpone(session, tenant, resource, shopify_id, until=now() + REST)
+
+
+def _fetch_together(tenant: Tenant, resource: Resource, ids: Sequence[int]) -> None:
+    """What an answer to many does not hold, or not whole, is fetched alone."""
+    try:
+        found = shops.ask(
+            tenant,
+            lambda client: client.nodes(resource, ids),
+            cost=resource.node_cost,
+            spent=lambda nodes: nodes.cost,
+            reserve=PATIENCE,
+        )
+        nodes, read_at = found.nodes, found.read_at
+    except AccessDenied as error:
+        _give_up(tenant, resource.name, ids, str(error))
+        return
+    except QueryRefused:  # perhaps so many are too much
+        nodes, read_at = [], now()
+    whole = [row for row in resource.rows(nodes)[0] if row.is_whole]
+    with tenants.write(tenant.id) as write:
+        stored = store(write, resource.name, whole, Origin(read_at=read_at), source="fetch", by_id=True)
+        left = {each: Fetch(resource.name, each) for each in ids if each not in stored.written}
+        left |= {fetch.shopify_id: fetch for fetch in stored.fetches}
+        for each in left:
+            refetches.postpone(write.session, tenant.id, resource.name, each, until=write.at + ALONE)
+    for fetch in left.values():
+        _enqueue_alone(tenant.id, fetch)
+
+
+@dramatiq.actor(
     queue_name="fetches", dead_letter_lane=owners.of_failed_message, infrastructure_errors=OUTAGES, max_retries=3
 )
 def rest_fetch(message: dict[str, Any], _retries: dict[str, Any]) -> None:
@@ -93,9 +187,10 @@ def _fetch(tenant: Tenant, resource: Resource, mark: Refetch) -> None:
             lambda client: client.node(resource, mark.shopify_id),
             cost=resource.node_cost,
             spent=lambda node: node.cost,
+            reserve=PATIENCE if resource.changes_often else 0,
         )
     except (AccessDenied, QueryRefused) as error:
-        _give_up(tenant, mark, str(error))
+        _give_up(tenant, mark.resource, [mark.shopify_id], str(error))
         return
     if found.node is None and mark.first_marked_at > now() - GONE_AFTER:
         raise Postponed(LATE_RETRY, "Shopify does not know of it yet")
@@ -128,8 +223,9 @@ def _is_out_of_sight(write: Write, resource: Resource, shopify_id: int) -> bool:
     return created_at is None or created_at < now() - VISIBLE_DAYS
 
 
-def _give_up(tenant: Tenant, mark: Refetch, reason: str) -> None:
-    """The shop will never answer this: the mark goes, and its owner is told."""
+def _give_up(tenant: Tenant, resource: str, ids: Sequence[int], reason: str) -> None:
+    """The shop will never answer this: the marks go, and its owner is told."""
     with tenants.write(tenant.id) as write:
-        refetches.clear(write, mark.resource, [mark.shopify_id], read_at=now())
-        record(write, Level.ERROR, "fetch", f"{mark.resource} {mark.shopify_id} cannot be fetched: {reason}")
+        refetches.clear(write, resource, ids, read_at=now())
+        told = ", ".join(map(str, ids[:3])) + (f" and {len(ids) - 3} others" if len(ids) > 3 else "")
+        record(write, Level.ERROR, "fetch", f"{resource} {told} cannot be fetched: {reason}")

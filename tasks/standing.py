@@ -13,7 +13,8 @@ from models.database import OUTAGES
 from models.event_log import Level, record
 from models.tenants import TenantInactive, TenantStatus
 from shopify import shop
-from tasks import owners, shops
+from shopify.resources import taken
+from tasks import owners, shops, subscriptions
 from tasks.shops import CredentialsRefused, Postponed
 from tasks.sync_steps import store_shop
 
@@ -30,6 +31,8 @@ def ask_shop(tenant_id: str) -> None:
         info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST)
         with tenants.write(tenant.id) as write:
             store_shop(write, info)
+        if taken(info.scopes or ()).keys() != taken(tenant.scopes).keys():
+            subscriptions.check.send(tenant_id)
     except TenantInactive:
         return
     except Postponed as postponed:

@@ -4,6 +4,7 @@ Only where PUBLIC_URL says how shops reach us. What a shop refuses to send is to
 """
 
 import uuid
+from collections.abc import Collection
 
 import dramatiq
 from sqlmodel import Session, col, select
@@ -15,7 +16,7 @@ from models.database import OUTAGES, transaction
 from models.event_log import Level, record
 from models.tenants import Tenant, TenantInactive, TenantStatus
 from shopify.errors import AccessDenied, QueryRefused
-from shopify.subscriptions import MUTATION_COST, QUERY_COST, enum_of, wanted_topics
+from shopify.subscriptions import MUTATION_COST, QUERY_COST, enum_of, optional_topics, wanted_topics
 from tasks import owners, shops
 from tasks.connection import broker
 from tasks.outbox import outbox
@@ -25,8 +26,10 @@ from tasks.shops import CredentialsRefused, Postponed
 SPREAD = 3_600_000
 
 
-def ensure(tenant: Tenant) -> list[str]:
-    """Subscribe to what is missing. Returns the ids of subscriptions that a former version of ours wanted.
+def ensure(tenant: Tenant, *, scopes: Collection[str] | None = None) -> list[str]:
+    """Subscribe to what is missing. Returns the ids of subscriptions that are not wanted any more.
+
+    ``scopes`` are the token's, where more is known of them than the tenant tells.
 
     Raises Postponed, CredentialsRefused, TenantInactive.
     """
@@ -41,13 +44,31 @@ def ensure(tenant: Tenant) -> list[str]:
     except (AccessDenied, QueryRefused) as error:
         missing, refused = [], dict.fromkeys(wanted_topics(), str(error))
     _note(tenant, added=[topic for topic in missing if topic not in refused], refused=refused)
-    return [held[name] for name in held.keys() - {enum_of(topic) for topic in wanted_topics()}]
+    optional = optional_topics(tenant.scopes if scopes is None else scopes)
+    _subscribe_besides(tenant, [topic for topic in optional if enum_of(topic) not in held], uri)
+    return [held[name] for name in held.keys() - {enum_of(topic) for topic in (*wanted_topics(), *optional)}]
 
 
 def _subscribe(tenant: Tenant, topics: list[str], uri: str) -> dict[str, str]:
     if not topics:
         return {}
     return shops.ask(tenant, lambda client: client.subscribe(topics, uri), cost=MUTATION_COST * len(topics))
+
+
+def _subscribe_besides(tenant: Tenant, topics: list[str], uri: str) -> None:
+    """Subscribe to topics that are no lack where they are refused, and alone: a shop that does not know one refuses all."""
+    try:
+        refused = _subscribe(tenant, topics, uri)
+    except (AccessDenied, QueryRefused) as error:
+        refused = dict.fromkeys(topics, str(error))
+    added = [topic for topic in topics if topic not in refused]
+    told = [f"{topic} is not sent: {reason}" for topic, reason in sorted(refused.items())]
+    if added:
+        told.append(f"registered besides: {', '.join(added)}")
+    if told:
+        with tenants.write(tenant.id) as write:
+            for each in told:
+                record(write, Level.INFO, "webhook", each)
 
 
 def _unsubscribe(tenant: Tenant, ids: list[str]) -> None:

@@ -17,7 +17,7 @@ from models.sync_runs import Mode, RunStatus, SyncRun
 from models.tenants import Tenant, TenantInactive, TenantStatus, Write
 from shopify import bulk
 from shopify.errors import AccessDenied, CountNotExact, QueryRefused, UnknownTimeZone
-from shopify.resources import RESOURCES
+from shopify.resources import RESOURCES, taken
 from tasks import fetches, owners, shops, sync_steps
 from tasks.outbox import outbox
 from tasks.shops import CredentialsRefused, Postponed
@@ -41,7 +41,7 @@ def begin(
     since: date | None = None,
     until: date | None = None,
 ) -> uuid.UUID:
-    """Start a sync and return its run's id. Without ``resources`` it is of all. Needs no NATS: it goes on when that is there.
+    """Start a sync and return its run's id. Without ``resources`` it is of all that are taken. Needs no NATS: it goes on when that is there.
 
     Raises RunInProgress and TenantInactive.
     """
@@ -62,7 +62,8 @@ def begin_again(session: Session, tenant: Tenant, failed: SyncRun | None = None)
     if failed is None:
         _start(write)
     else:
-        resources = [each.resource for each in sync_runs.checkpoints(session, [failed.id])]
+        named = [each.resource for each in sync_runs.checkpoints(session, [failed.id])]
+        resources = None if failed.is_of_all else named
         _start(write, resources=resources, mode=failed.mode, since=failed.since, until=failed.until)
 
 
@@ -75,7 +76,13 @@ def _start(
     until: date | None = None,
 ) -> uuid.UUID:
     run = sync_runs.start(
-        write.session, write.tenant.id, resources=tuple(resources or RESOURCES), mode=mode, since=since, until=until
+        write.session,
+        write.tenant.id,
+        resources=tuple(resources or taken(())),
+        mode=mode,
+        since=since,
+        until=until,
+        is_of_all=not resources,
     )
     record(write, Level.INFO, "sync", "sync started")
     outbox.send(write.session, prepare_run, str(run.id), run.epoch)
@@ -138,7 +145,10 @@ def advance(run_id: str, resource: str, epoch: int, step: int) -> None:
         if _waits(position.run_id, inactive):
             advance.send_with_options(args=(run_id, resource, epoch, step), delay=PAUSED_RETRY)
     except HOPELESS as error:
-        _fail(position.run_id, f"{resource}: {error}")
+        if RESOURCES[resource].is_optional and isinstance(error, AccessDenied | QueryRefused):
+            sync_steps.refuse(position, resource, str(error))
+        else:
+            _fail(position.run_id, f"{resource}: {error}")
     else:
         if done is None:
             return

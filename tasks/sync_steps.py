@@ -5,6 +5,7 @@ distinct ids that it saw with an exact count of the store's. DESIGN §5.3.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import settings
@@ -18,6 +19,7 @@ from models.tenants import Tenant, TenantInactive, TenantStatus, Write
 from models.versions import Origin, Scope
 from shopify import shop
 from shopify.client import Page, SortKey
+from shopify.resources import taken
 from shopify.resources.orders import ALL_ORDERS
 from tasks import bulk_steps, shops, subscriptions
 from tasks.shops import RESERVE, Postponed
@@ -48,11 +50,16 @@ def prepare(position: Position) -> list[tuple[str, int]]:
         subscriptions.ensure(tenant)
     _await_turn(run)
     info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST, reserve=RESERVE)
+    takes = taken(info.scopes or ())
+    if takes.keys() != taken(tenant.scopes).keys():  # of a new shop it is known only now
+        subscriptions.ensure(tenant, scopes=info.scopes)
     with tenants.write(tenant.id) as write:
         begun = sync_runs.get(write.session, run.id, for_update=True)
         if begun is None or begun.status != RunStatus.RUNNING or begun.epoch != position.epoch:
             return []
         store_shop(write, info)
+        if begun.is_of_all:
+            sync_runs.take_optional(write.session, begun, takes.keys() - taken(()).keys())
         begun.is_prepared, begun.alive_at = True, now()
         return [(each.resource, each.step) for each in sync_runs.checkpoints(write.session, [run.id])]
 
@@ -93,6 +100,27 @@ def advance(position: Position, resource: str, step: int) -> Done | None:
     return _STEPS[checkpoint.stage](Work(tenant, run, checkpoint))
 
 
+def refuse(position: Position, resource: str, reason: str) -> None:
+    """End an optional resource alone, which the shop does not show. That is no lack of a run that nobody named it for."""
+    with transaction() as session:
+        found = sync_runs.get(session, position.run_id)
+    if found is None:
+        return
+    with tenants.write(found.tenant_id) as write:
+        run = sync_runs.get(write.session, position.run_id, for_update=True)
+        checkpoint = sync_runs.checkpoint(write.session, position.run_id, resource, for_update=True)
+        if run is None or run.status != RunStatus.RUNNING or run.epoch != position.epoch or checkpoint is None:
+            return
+        if checkpoint.is_optional:
+            write.session.delete(checkpoint)
+            record(write, Level.WARNING, "sync", f"{resource} left out, since the shop does not show it: {reason}")
+        else:
+            checkpoint.status, checkpoint.reason, checkpoint.stage = RunStatus.FAILED, reason, Stage.DONE
+            record(write, Level.ERROR, "sync", f"{resource} failed: {reason}")
+        write.session.flush()
+        _finish(write, run)
+
+
 def _load(position: Position) -> tuple[SyncRun | None, Tenant | None]:
     """The run and its tenant, if the run still wants to be worked in this epoch. Raises TenantInactive."""
     with transaction() as session:
@@ -106,8 +134,8 @@ def _load(position: Position) -> tuple[SyncRun | None, Tenant | None]:
 
 
 def _read_total(work: Work) -> Done:
-    """What the store counts now, so that progress can be told."""
-    total = _count(work)
+    """What the store counts now, if it does, so that progress can be told."""
+    total = None if work.resource.count_query is None else _count(work)
     is_bulk = bulk_steps.is_worth_it(work, total)
     with tenants.write(work.tenant.id) as write:
         checkpoint = current(write, work)
@@ -148,6 +176,11 @@ def _write_page(work: Work, page: Page) -> Done:
         origin = Origin(read_at=page.read_at, run_id=work.run.id)
         stored = store(write, work.resource.name, rows, origin, source="sync")
         checkpoint.done += stored.new_to_run + quarantine_rows(write, work, rejected, origin)
+        if checkpoint.stage == Stage.COUNT:
+            checkpoint.listed += len(page.nodes)
+            if not page.has_next:
+                judged = _judge(write, work, checkpoint, checkpoint.listed)
+                return replace(judged, fetches=(*stored.fetches, *judged.fetches))
         _move(checkpoint, page)
         return Done(work.tenant.id, checkpoint.step, fetches=stored.fetches)
 
@@ -162,7 +195,7 @@ def _move(checkpoint: SyncCheckpoint, page: Page) -> None:
 
 
 def _sort(checkpoint: SyncCheckpoint) -> SortKey:
-    return "ID" if checkpoint.stage == Stage.HISTORY else "UPDATED_AT"
+    return "UPDATED_AT" if checkpoint.stage == Stage.CHANGES else "ID"
 
 
 def _page_filter(work: Work) -> str | None:
@@ -176,27 +209,31 @@ def _page_filter(work: Work) -> str | None:
 
 
 def _compare(work: Work) -> Done:
-    """Compare what was seen with the store's exact count: equal ends the resource, else it is read and counted again."""
-    scope = scope_of(work.run, work.tenant)
+    """Compare what was seen with the store's exact count. Where it does not count, its list is read a second time."""
+    if work.resource.count_query is None:
+        return _read_page(work)
     count = _count(work)
     with tenants.write(work.tenant.id) as write:
         checkpoint = current(write, work)
-        if checkpoint is None:
-            return Done(work.tenant.id)
-        table = TABLES[work.resource.name]
-        seen = versions.count_seen(write, table, work.run.id, scope)
-        seen += quarantine.seen_in_run(write, work.resource.name, work.run.id)
-        checkpoint.total = max(count, checkpoint.done)
-        if seen == count:
-            return _end(write, work, checkpoint, RunStatus.COMPLETED, None)
-        if checkpoint.recounts < len(RECOUNT_DELAYS):
-            delay = RECOUNT_DELAYS[checkpoint.recounts]
-            checkpoint.recounts += 1
-            checkpoint.step += 1
-            checkpoint.stage = Stage.CHANGES
-            return Done(work.tenant.id, checkpoint.step, delay)
-        reason = f"the store counts {count}, the sync saw {seen}"
-        return _end(write, work, checkpoint, RunStatus.INCOMPLETE, reason)
+        return Done(work.tenant.id) if checkpoint is None else _judge(write, work, checkpoint, count)
+
+
+def _judge(write: Write, work: Work, checkpoint: SyncCheckpoint, count: int) -> Done:
+    """Equal ends the resource, else it is read and counted again."""
+    seen = versions.count_seen(write, TABLES[work.resource.name], work.run.id, scope_of(work.run, work.tenant))
+    seen += quarantine.seen_in_run(write, work.resource.name, work.run.id)
+    checkpoint.total = max(count, checkpoint.done)
+    if seen == count:
+        return _end(write, work, checkpoint, RunStatus.COMPLETED, None)
+    if checkpoint.recounts < len(RECOUNT_DELAYS):
+        delay = RECOUNT_DELAYS[checkpoint.recounts]
+        checkpoint.recounts += 1
+        checkpoint.step += 1
+        checkpoint.stage, checkpoint.cursor, checkpoint.listed = Stage.CHANGES, None, 0
+        return Done(work.tenant.id, checkpoint.step, delay)
+    counts = "counts" if work.resource.count_query is not None else "lists"
+    reason = f"the store {counts} {count}, the sync saw {seen}"
+    return _end(write, work, checkpoint, RunStatus.INCOMPLETE, reason)
 
 
 def _end(write: Write, work: Work, checkpoint: SyncCheckpoint, status: RunStatus, reason: str | None) -> Done:
@@ -215,9 +252,16 @@ def _end(write: Write, work: Work, checkpoint: SyncCheckpoint, status: RunStatus
     fetches = _look_for_the_gone(write, work) if status == RunStatus.COMPLETED and work.run.is_full else ()
     write.session.flush()
     run = sync_runs.get(write.session, work.run.id)
-    if run is not None and sync_runs.finish_when_all_ended(write.session, run):
-        record(write, level, "sync", f"sync {run.status}{f': {run.error}' if run.error else ''}")
+    if run is not None:
+        _finish(write, run)
     return Done(work.tenant.id, fetches=fetches)
+
+
+def _finish(write: Write, run: SyncRun) -> None:
+    """End the run if its last resource has ended."""
+    if sync_runs.finish_when_all_ended(write.session, run):
+        level = Level.INFO if run.status == RunStatus.COMPLETED else Level.WARNING
+        record(write, level, "sync", f"sync {run.status}{f': {run.error}' if run.error else ''}")
 
 
 def _look_for_the_gone(write: Write, work: Work) -> tuple[Fetch, ...]:

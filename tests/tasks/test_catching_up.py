@@ -11,6 +11,7 @@ from models.columns import now
 from models.database import transaction
 from models.versions import Origin
 from shopify.errors import AccessDenied
+from shopify.resources import RESOURCES
 from shopify.row import Row
 from tests.tasks.waiting import equal
 
@@ -138,7 +139,7 @@ def test_an_update_that_is_shown_late_is_still_read(worker, shop, monkeypatch):
     shop.sync()
     set_back(shop, timedelta(days=3000))
     shop.act({"action": "createOrder", "lines": [{"price": "12.34", "quantity": 1}]})
-    page = catching_up._ask(shop.tenant(), catching_up.RESOURCES["orders"], None, None)
+    page = catching_up._ask(shop.tenant(), RESOURCES["orders"], None, None)
     monkeypatch.setattr(catching_up, "_ask", lambda *_: dataclasses.replace(page, has_next=True))
     monkeypatch.setattr(catching_up, "MOST_PAGES", 1)
     monkeypatch.setattr(catching_up.catch_up, "send_with_options", lambda **_: None)

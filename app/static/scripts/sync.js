@@ -108,8 +108,9 @@ function runDetails(run) {
  */
 function progressOf({ resource, status, done, total, reason }, run) {
   const isOver = run.status !== "running" || status === "completed";
+  const name = resource.replaceAll("_", " ");
   const amount = total === null ? count(done) : `${count(done)} of ${count(total)}`;
-  const bar = element("progress", { "aria-label": `${resource}: ${amount}`, "data-tone": TONES[status] ?? null });
+  const bar = element("progress", { "aria-label": `${name}: ${amount}`, "data-tone": TONES[status] ?? null });
   // Without a total the bar only says that something is going on; an ended one is full or empty.
   if (total !== null && total > 0) {
     bar.max = total;
@@ -119,7 +120,7 @@ function progressOf({ resource, status, done, total, reason }, run) {
     bar.value = status === "completed" ? 1 : 0;
   }
   return element("div", { class: "resource" },
-    element("span", { class: "name" }, resource),
+    element("span", { class: "name" }, name),
     element("span", { class: "amount" }, amount),
     bar,
     reason ? element("p", { class: "reason" }, reason) : "",
