@@ -19,6 +19,8 @@ _TABLES = (
     "customers",
     "variants",
     "products",
+    "inventory_levels",
+    "inventory_items",
     "quarantine",
     "payloads",
     "redactions",

@@ -6,7 +6,7 @@ A refund sends refunds/create and orders/updated, an edit orders/edited and orde
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import changes, clock
+from . import changes, clock, inventory
 from .arithmetic import totals
 from .catalogue import invent_product
 from .changes import ChangeRefused, Item, Terms
@@ -277,6 +277,7 @@ class Actions:
             _set(product, values or {})
             self.shop.commit(product)
             messages = [("products/create", product_payload(self.shop, product))]
+            messages += inventory.messages_of_new(self.shop, product)
         self._publish(messages, at)
         return product
 
@@ -306,7 +307,32 @@ class Actions:
             if product is None:
                 raise NotThere("Product does not exist")
             self.shop.commit(deleted=[product], at=at)
-        self._publish([("products/delete", {"id": product_id})], at)
+        self._publish([("products/delete", {"id": product_id}), *inventory.messages_of_gone(self.shop, product)], at)
+
+    # Inventory
+
+    def set_inventory(self, item_id: int, values: Mapping[str, Any], *, at: int | None = None) -> inventory.Item:
+        return self._change_inventory(lambda: inventory.set_level(self.shop, item_id, values, at=at), at)
+
+    def disconnect_inventory(self, item_id: int, values: Mapping[str, Any], *, at: int | None = None) -> inventory.Item:
+        return self._change_inventory(lambda: inventory.remove_level(self.shop, item_id, values), at)
+
+    def update_inventory_item(
+        self, item_id: int, values: Mapping[str, Any], *, at: int | None = None
+    ) -> inventory.Item:
+        return self._change_inventory(lambda: inventory.update_item(self.shop, item_id, values, at=at), at)
+
+    def _change_inventory(
+        self, change: Callable[[], tuple[inventory.Item, list[Message]]], at: int | None
+    ) -> inventory.Item:
+        with self.shop.lock:
+            try:
+                item, messages = change()
+            except LookupError as problem:
+                raise NotThere(str(problem)) from problem
+        if self.shop.allows(inventory.SCOPE):
+            self._publish(messages, at or clock.now())
+        return item
 
 
 def _set(record: object, values: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from .actions import Actions, NotThere
 from .arithmetic import totals
 from .changes import Item, Terms
 from .identity import parse_gid
+from .inventory import Item as InventoryItem
 from .money import Money, minor_units
 from .records import Customer, Order, Product, Refund
 from .shop import Shop
@@ -155,7 +156,7 @@ def _deleted(delete: Callable[..., None], deed: Deed, at: int | None) -> int:
     return _id(deed)
 
 
-DEEDS: dict[str, Callable[[Actions, Deed, int | None], Order | Customer | Product | int]] = {
+DEEDS: dict[str, Callable[[Actions, Deed, int | None], Order | Customer | Product | InventoryItem | int]] = {
     "createOrder": _create_order,
     "updateOrder": lambda actions, deed, at: actions.update_order(_id(deed), _values(deed), at=at),
     "payOrder": lambda actions, deed, at: actions.pay(_id(deed), at=at),
@@ -171,6 +172,9 @@ DEEDS: dict[str, Callable[[Actions, Deed, int | None], Order | Customer | Produc
     "createProduct": lambda actions, deed, at: actions.create_product(_values(deed), at=at),
     "updateProduct": lambda actions, deed, at: actions.update_product(_id(deed), _values(deed), at=at),
     "deleteProduct": lambda actions, deed, at: _deleted(actions.delete_product, deed, at),
+    "setInventory": lambda actions, deed, at: actions.set_inventory(_id(deed), deed, at=at),
+    "disconnectInventory": lambda actions, deed, at: actions.disconnect_inventory(_id(deed), deed, at=at),
+    "updateInventoryItem": lambda actions, deed, at: actions.update_inventory_item(_id(deed), deed, at=at),
 }
 
 

@@ -32,6 +32,7 @@ KINDS = {
     "BasicEvent": 170_000_000_000_000,
     "WebhookSubscription": 180_000_000_000_000,
     "BulkOperation": 190_000_000_000_000,
+    "Location": 200_000_000_000_000,
 }
 SPAN = 10_000_000_000_000
 GID = re.compile(r"gid://shopify/(\w+)/(\d{1,19})(?:\?.*)?\Z")

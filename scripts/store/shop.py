@@ -12,6 +12,7 @@ from .bulk.operations import BulkOperations
 from .faults import Faults
 from .identity import KINDS as ID_KINDS
 from .identity import make_id, place_of, salt_of
+from .inventory import Inventory
 from .journal import Journal
 from .records import Customer, Order, Product, Record, plain, restored
 from .rows import customer_row, order_row, product_row
@@ -105,6 +106,7 @@ class Shop:
         self.journal = Journal(directory / f"{settings.domain}.journal")
         first = ID_KINDS["BulkOperation"] + self.salt * 1_000_000
         self.bulk = BulkOperations(directory / "bulk" / settings.domain, first, self._keep_bulk)
+        self.inventory = Inventory(self, self._keep_inventory)
         self._replay()
 
     def _replay(self) -> None:
@@ -115,6 +117,8 @@ class Shop:
             elif kind == "bulk":
                 if value is not None:
                     self.bulk.restore(value)
+            elif kind == "inventory":
+                self.inventory.restore(int(number), value)
             elif isinstance(value, dict):
                 self._store(restored(KINDS[kind], value))
             else:
@@ -166,6 +170,10 @@ class Shop:
     def _keep_bulk(self, number: int, operation: dict[str, Any] | None) -> None:
         with self.lock:
             self.journal.append([("bulk", str(number), operation)])
+
+    def _keep_inventory(self, number: int, item: dict[str, Any]) -> None:
+        with self.lock:
+            self.journal.append([("inventory", str(number), item)])
 
     def new_id(self, kind: str) -> int:
         """The id of the next order, customer or product (``kind`` as in the journal)."""

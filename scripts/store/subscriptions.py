@@ -16,6 +16,9 @@ TOPICS = [
     "CUSTOMERS_ENABLE",
     "CUSTOMERS_MERGE",
     "CUSTOMERS_UPDATE",
+    "INVENTORY_ITEMS_CREATE",
+    "INVENTORY_ITEMS_DELETE",
+    "INVENTORY_ITEMS_UPDATE",
     "INVENTORY_LEVELS_CONNECT",
     "INVENTORY_LEVELS_DISCONNECT",
     "INVENTORY_LEVELS_UPDATE",
@@ -37,6 +40,7 @@ TOPICS = [
 RESOURCES = (
     "order_transactions",
     "bulk_operations",
+    "inventory_items",
     "inventory_levels",
     "customers",
     "products",

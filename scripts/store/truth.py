@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from . import clock
+from .inventory import QUANTITIES
 from .money import rest_amount
 from .shop import Shop
 
@@ -51,6 +52,8 @@ def tables(shop: Shop) -> dict[str, Any]:
 
 def digest(shop: Shop, kind: str) -> list[dict[str, Any]]:
     """Every record's version, deleted ones too. Raises KeyError for a kind that is not there."""
+    if kind == "inventory":
+        return _stock(shop)
     table = tables(shop)[kind]
     currency = shop.settings.currency
     with shop.lock:
@@ -67,6 +70,24 @@ def digest(shop: Shop, kind: str) -> list[dict[str, Any]]:
         found.append(item)
     found += [{"id": str(number), "deletedAt": clock.utc(at), "deleted": True} for number, at in gone]
     return found
+
+
+def _stock(shop: Shop) -> list[dict[str, Any]]:
+    """Every inventory item with what is available of it, by location."""
+    with shop.lock:
+        items = shop.inventory.items()
+    return [
+        {
+            "id": str(item.id),
+            "updatedAt": clock.utc(item.updated_at),
+            "tracked": item.tracked,
+            "levels": {
+                str(level.location): {name: level.quantity(name) for name in (*QUANTITIES, "on_hand")}
+                for level in item.levels
+            },
+        }
+        for item in items
+    ]
 
 
 def top_customers(shop: Shop, limit: int) -> list[dict[str, Any]]:

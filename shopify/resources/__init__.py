@@ -3,10 +3,11 @@
 from collections.abc import Collection, Mapping
 
 from shopify.resource import Resource
-from shopify.resources import customers, orders, products
+from shopify.resources import customers, inventory_levels, orders, products
 
 RESOURCES: Mapping[str, Resource] = {
-    resource.name: resource for resource in (orders.RESOURCE, customers.RESOURCE, products.RESOURCE)
+    resource.name: resource
+    for resource in (orders.RESOURCE, customers.RESOURCE, products.RESOURCE, inventory_levels.RESOURCE)
 }
 
 

@@ -38,12 +38,19 @@ INFO = ShopInfo(
     scopes=None,
     updated_at=datetime(2026, 11, 2, 14, tzinfo=UTC),
 )
+ITEM = 271878346596884015
 WHOLE = {
     "orders": ["create", "updated", "paid", "cancelled", "fulfilled", "partially_fulfilled"],
     "customers": ["create", "update", "enable", "disable"],
     "products": ["create", "update"],
+    "inventory_items": ["create", "update"],
 }
-PAYLOADS = {"orders": "order_payload", "customers": "customer_payload", "products": "product_payload"}
+PAYLOADS = {
+    "orders": "order_payload",
+    "customers": "customer_payload",
+    "products": "product_payload",
+    "inventory_items": "inventory_item_payload",
+}
 #: Every topic and the sample that is its body.
 BODIES = {
     **{f"{resource}/{verb}": PAYLOADS[resource] for resource, verbs in WHOLE.items() for verb in verbs},
@@ -51,6 +58,10 @@ BODIES = {
     "products/delete": "orders_delete",
     "customers/delete": "customers_delete",
     "customers/merge": "customers_merge",
+    "inventory_items/delete": "inventory_items_delete",
+    "inventory_levels/connect": "inventory_level_payload",
+    "inventory_levels/update": "inventory_level_payload",
+    "inventory_levels/disconnect": "inventory_levels_disconnect",
     "orders/edited": "orders_edited",
     "refunds/create": "refund_payload",
     "order_transactions/create": "transaction_payload",
@@ -63,7 +74,11 @@ BODIES = {
     "shop/redact": "shop_redact",
 }
 #: Bodies that cannot be told apart: another's is taken, since nothing in them says whose they are.
-ALIKE = [{"orders/delete", "products/delete", "customers/delete"}, {"app/uninstalled", "shop/update"}]
+ALIKE = [
+    {"orders/delete", "products/delete", "customers/delete", "inventory_items/delete"},
+    {"app/uninstalled", "shop/update"},
+    {"inventory_levels/connect", "inventory_levels/update", "inventory_levels/disconnect"},
+]
 
 
 @pytest.mark.parametrize(("resource", "verb"), [(name, verb) for name, verbs in WHOLE.items() for verb in verbs])
@@ -79,6 +94,11 @@ def test_a_whole_payload_is_an_upsert_of_its_row(resource, verb):
         ("orders/delete", Delete("orders", 1001)),
         ("products/delete", Delete("products", 1001)),
         ("customers/delete", Delete("customers", 8759)),
+        ("inventory_items/delete", Delete("inventory_items", ITEM)),
+        *(
+            (f"inventory_levels/{verb}", Fetch("inventory_items", ITEM, f"inventory_levels/{verb} tells of it in part"))
+            for verb in ("connect", "update", "disconnect")
+        ),
         ("customers/merge", MergeNotDone(kept_id=2, deleted_id=1, status="failed")),
         ("orders/edited", Fetch("orders", 1001, "orders/edited tells of it in part")),
         ("refunds/create", Fetch("orders", 1001, "refunds/create tells of it in part")),

@@ -58,7 +58,16 @@ def running(tmp_path_factory) -> Iterator[Store]:
     assert process.stdout is not None
     with process.stdout:
         store = Store(json.loads(process.stdout.readline())["url"], {})
-        store.add(DOMAIN, seed=3, orders=520, customers=260, products=30, currency="EUR", presentmentCurrency="USD")
+        store.add(
+            DOMAIN,
+            seed=3,
+            orders=520,
+            customers=260,
+            products=30,
+            currency="EUR",
+            presentmentCurrency="USD",
+            scopes=["read_all_orders", *(resource.scope for resource in RESOURCES.values())],
+        )
         store.add(BLINDED, orders=5, customers=5, products=5, scopes=["read_orders", "read_products"])
         yield store
         process.terminate()
@@ -92,8 +101,10 @@ def test_all_pages_hold_every_resource_once_and_all_are_rows(store, resource, so
         rows += stored
     assert all(row.is_whole for row in rows) == (resource.name != "products")  # one product has very many variants
     ids = [row.shopify_id for row in rows]
-    assert len(set(ids)) == len(ids) == client.count(resource)
-    if sort == "ID":
+    assert len(set(ids)) == len(ids) > 0
+    if resource.count_query is not None:
+        assert len(ids) == client.count(resource)
+    if sort == "ID" or not resource.is_sortable:
         assert ids == sorted(ids)
     else:
         assert [row.updated_at for row in rows] == sorted(row.updated_at for row in rows)

@@ -13,10 +13,38 @@ from scripts.store.arithmetic import financial_status, totals
 from scripts.store.identity import parse_gid, sibling
 from scripts.store.money import graphql_amount
 
-from . import agreements, bulk, customers, deletions, events, nodes, orders, products, refunds, roots, shops, webhooks
+from . import (
+    agreements,
+    bulk,
+    customers,
+    deletions,
+    events,
+    inventory,
+    nodes,
+    orders,
+    products,
+    refunds,
+    roots,
+    shops,
+    webhooks,
+)
 from .reference import Reference
 
-PARTS = (agreements, bulk, customers, deletions, events, nodes, orders, products, refunds, roots, shops, webhooks)
+PARTS = (
+    agreements,
+    bulk,
+    customers,
+    deletions,
+    events,
+    inventory,
+    nodes,
+    orders,
+    products,
+    refunds,
+    roots,
+    shops,
+    webhooks,
+)
 
 PLAIN: dict[str, dict[str, str]] = {kind: table for part in PARTS for kind, table in getattr(part, "PLAIN", {}).items()}
 CALLS: dict[str, dict[str, Any]] = {}

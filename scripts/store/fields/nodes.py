@@ -7,7 +7,7 @@ from scripts.store.identity import parse_gid, sibling
 from scripts.store.records import Customer, Order, Product
 from scripts.store.run import Run
 
-from . import lists
+from . import inventory, lists
 
 
 def order(run: Run, number: int) -> Order | None:
@@ -47,6 +47,7 @@ FINDERS: dict[str, tuple[Callable[[Run, int], Any], str | None]] = {
     "Customer": (customer, "read_customers"),
     "Product": (product, "read_products"),
     "ProductVariant": (variant, "read_products"),
+    "InventoryItem": (inventory.item, inventory.SCOPE),
     "LineItem": (_part_of_order(lambda found: found.lines), "read_orders"),
     "Refund": (_part_of_order(lambda found: found.refunds), "read_orders"),
     "OrderTransaction": (_part_of_order(lambda found: found.transactions), "read_orders"),
@@ -83,6 +84,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "customer": by_id("Customer"),
         "product": by_id("Product"),
         "productVariant": by_id("ProductVariant"),
+        "inventoryItem": by_id("InventoryItem"),
         "refund": by_id("Refund"),
         "webhookSubscription": by_id("WebhookSubscription"),
         "bulkOperation": by_id("BulkOperation"),

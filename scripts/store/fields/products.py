@@ -78,7 +78,6 @@ PLAIN = {
         "availableForSale": "o.inventory_quantity > 0",
         "createdAt": "utc(o.created_at)",
         "updatedAt": "utc(o.updated_at)",
-        "inventoryItem": "o",
     },
     "ProductOption": {
         "id": "f'gid://shopify/ProductOption/{o.product.id}'",
@@ -87,14 +86,6 @@ PLAIN = {
         "values": "o.values",
     },
     "SelectedOption": {"name": "o[0]", "value": "o[1]"},
-    "InventoryItem": {
-        "id": "f\"gid://shopify/InventoryItem/{sibling('InventoryItem', o.id, o.id % 10000)}\"",
-        "sku": "o.sku",
-        "tracked": "True",
-        "unitCost": "(o.price * 4 // 10, r.shop.settings.currency)",
-        "createdAt": "utc(o.created_at)",
-        "updatedAt": "utc(o.updated_at)",
-    },
 }
 
 CALLS: dict[str, dict[str, Any]] = {

@@ -101,7 +101,6 @@ PLAIN = {
         "paymentId": "f'{o.id}'",
     },
     "RefundDuty": {"amountSet": "None", "originalDuty": "None"},
-    "Location": {"id": "None", "name": "None"},
     "Return": {"id": "None", "name": "None"},
 }
 

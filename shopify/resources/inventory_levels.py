@@ -1,0 +1,162 @@
+"""Inventory levels: how many of an inventory item are where. The resource is the item, which lists its levels.
+
+What is inferred from the Admin API 2026-07 and was not seen in answers of the platform:
+
+- ``inventoryItems`` takes no sort key and lists by id; there is no count of them.
+- ``updatedAt`` of an item tells of the item alone: it stays when a level changes. So a level's webhook has its item read
+  again, and a lost one is mended by the next whole sync, not by reading what was updated.
+- A level's global id, ``gid://shopify/InventoryLevel/1?inventory_item_id=2``, is its number with its item's: the number
+  alone may be that of other items' levels at the same location.
+- An item's webhooks hold no levels, and a level's the available quantity alone.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Required
+
+from pydantic import Field, PlainValidator, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+from shopify import cost
+from shopify.mapping import GRAPHQL, REST, Connection, children, is_complete, nodes_of, row, validated
+from shopify.resource import (
+    PAGE_SIZE,
+    Bulk,
+    Nested,
+    Part,
+    Resource,
+    TopicKind,
+    nested_query,
+    node_query,
+    nodes_query,
+    page_query,
+)
+from shopify.row import Row
+from shopify.scalars import Count, Flag, Id, Text, Time, gid, reference
+
+#: Levels asked for with each item of a page; an item at more locations is fetched by id.
+PAGE_LEVELS = 20
+#: Shopify's names of the quantities that we keep, which are our columns too.
+QUANTITIES = ("available", "on_hand", "committed", "incoming", "reserved")
+
+_NAMES = ", ".join(f'"{name}"' for name in QUANTITIES)
+_LEVEL = f"id updatedAt location {{ id }} quantities(names: [{_NAMES}]) {{ name quantity }}"
+_OWN = "id sku tracked createdAt updatedAt"
+#: The location and the list of quantities.
+_LEVEL_OBJECTS = (cost.OBJECT, cost.OBJECT)
+_LEVEL_COLUMNS = ("location_shopify_id", "updated_at", *QUANTITIES)
+
+
+def _selection(levels: int) -> str:
+    return f"""
+      {_OWN}
+      inventoryLevels(first: {levels}) {{ pageInfo {{ hasNextPage endCursor }} nodes {{ {_LEVEL} }} }}
+    """
+
+
+def _level_id(value: object) -> int:
+    """The number in a level's global id, whose item is its parent's."""
+    return gid("InventoryLevel")(value.partition("?")[0] if isinstance(value, str) else value)
+
+
+class _Quantity(TypedDict):
+    name: Text
+    quantity: Count
+
+
+@with_config(GRAPHQL)
+class _LevelNode(TypedDict, total=False):
+    shopify_id: Required[Annotated[int, PlainValidator(_level_id), Field(validation_alias="id")]]
+    location_shopify_id: Annotated[
+        int | None, PlainValidator(reference("Location")), Field(validation_alias="location")
+    ]
+    quantities: list[_Quantity]
+    updated_at: Time | None
+
+
+@with_config(GRAPHQL)
+class _Node(TypedDict, total=False):
+    shopify_id: Required[Annotated[int, PlainValidator(gid("InventoryItem")), Field(validation_alias="id")]]
+    updated_at: Time
+    sku: Text | None
+    tracked: Flag | None
+    created_at: Time | None
+    inventory_levels: Connection[_LevelNode]
+
+
+@with_config(REST)
+class _Payload(TypedDict, total=False):
+    shopify_id: Required[Annotated[Id, Field(validation_alias="id")]]
+    updated_at: Time | None
+    sku: Text | None
+    tracked: Flag | None
+    created_at: Time | None
+
+
+_NODE: TypeAdapter[Any] = TypeAdapter(_Node)
+_PAYLOAD: TypeAdapter[Any] = TypeAdapter(_Payload)
+
+
+def from_node(node: Mapping[str, Any]) -> Row:
+    """An item as a page or a fetch by id gives it. Raises RowRejected."""
+    shape = validated(_NODE, node, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
+    levels = shape.pop("inventory_levels", None)
+    if levels is None or not is_complete(levels):
+        return row(shape, lists={}, required=(), gaps=["more levels than were read"])
+    lists = {"inventory_levels": children(map(_with_quantities, nodes_of(levels)), _LEVEL_COLUMNS)}
+    return row(shape, lists=lists, required=(), gaps=())
+
+
+def _with_quantities(level: dict[str, Any]) -> dict[str, Any]:
+    return level | {
+        each["name"]: each["quantity"] for each in level.get("quantities", ()) if each["name"] in QUANTITIES
+    }
+
+
+def from_payload(payload: Mapping[str, Any]) -> Row:
+    """An item as its webhooks carry it, without its levels. Raises RowRejected."""
+    shape = validated(_PAYLOAD, payload, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
+    return row(shape, lists={}, required=(), gaps=["the payload has no levels"])
+
+
+_LEVEL_CHANGED = Part(id_path=("inventory_item_id",), marks=frozenset({"inventory_item_id"}))
+
+RESOURCE = Resource(
+    name="inventory_items",
+    gid_kind="InventoryItem",
+    node_field="inventoryItem",
+    scope="read_inventory",
+    is_optional=True,
+    changes_often=True,
+    is_sortable=False,
+    page_query=page_query("inventoryItems", None, _selection(PAGE_LEVELS)),
+    page_cost=cost.connection(PAGE_SIZE, cost.connection(PAGE_LEVELS, *_LEVEL_OBJECTS)),
+    node_query=node_query("inventoryItem", _selection(PAGE_SIZE)),
+    node_cost=cost.OBJECT + cost.connection(PAGE_SIZE, *_LEVEL_OBJECTS),
+    nodes_query=nodes_query("InventoryItem", _selection(PAGE_SIZE)),
+    count_query=None,
+    count_cost=0,
+    bulk=Bulk(f"{_OWN} inventoryLevels {{ edges {{ node {{ {_LEVEL} }} }} }}", {"InventoryLevel": "inventoryLevels"}),
+    from_node=from_node,
+    from_payload=from_payload,
+    topics={
+        "inventory_items/create": TopicKind.WHOLE,
+        "inventory_items/update": TopicKind.WHOLE,
+        "inventory_items/delete": TopicKind.DELETE,
+        "inventory_levels/connect": TopicKind.FETCH,
+        "inventory_levels/update": TopicKind.FETCH,
+        "inventory_levels/disconnect": TopicKind.FETCH,
+    },
+    payload_marks=frozenset({"tracked", "country_code_of_origin", "harmonized_system_code"}),
+    parts={
+        "inventory_levels/connect": _LEVEL_CHANGED,
+        "inventory_levels/update": _LEVEL_CHANGED,
+        "inventory_levels/disconnect": _LEVEL_CHANGED,
+    },
+    nested=(
+        Nested(
+            field="inventoryLevels",
+            query=nested_query("inventoryItem", "inventoryLevels", _LEVEL),
+            cost=cost.OBJECT + cost.connection(PAGE_SIZE, *_LEVEL_OBJECTS),
+        ),
+    ),
+)
