@@ -6,7 +6,7 @@ from flask_openapi3.blueprint import APIBlueprint
 
 from app import auth, schemas
 from app.problems import Refusal, documented
-from models import analytics
+from models import analytics, sales_report
 from models.analytics import exact
 from models.database import transaction
 from models.tenants import Tenant
@@ -37,7 +37,7 @@ def stats(tenant: Tenant, query: schemas.DateRange) -> schemas.Stats:
         total_customers=found.customers,
         total_products=found.products,
         average_order_value=exact(found.own.average_order_value, found.currency),
-        by_currency=[_sales(each) for each in found.by_currency],
+        by_currency=[_currency_sales(each) for each in found.by_currency],
         coverage=_coverage(found.coverage),
         last_updated_at=found.last_updated_at,
     )
@@ -60,7 +60,8 @@ def orders_trend(tenant: Tenant, query: schemas.DateRange) -> schemas.OrdersTren
     By default from the first day with an order to the last; of a longer history, its last ten years.
     """
     with transaction() as session:
-        first, last = _ten_years_at_most(query, analytics.coverage(session, tenant))
+        known = analytics.coverage(session, tenant)
+        first, last = _ten_years_at_most(query, known.first_day, known.last_day)
         found = analytics.trend(session, tenant, first=first, last=last)
     return schemas.OrdersTrend(
         timezone=found.timezone,
@@ -73,9 +74,47 @@ def orders_trend(tenant: Tenant, query: schemas.DateRange) -> schemas.OrdersTren
     )
 
 
-def _ten_years_at_most(query: schemas.DateRange, coverage: analytics.Coverage) -> tuple[date | None, date | None]:
+@blueprint.get("/sales", responses={200: schemas.SalesReport})
+@auth.of_shop
+def sales(tenant: Tenant, query: schemas.DateRange) -> schemas.SalesReport:
+    """Sales of every day of a range as Shopify reports them, in the shop's own time zone and currency.
+
+    Orders count on their own day, cancelled ones too; what was taken back counts on the day its refund was processed,
+    and is negative as discounts are. Test and deleted orders, gift cards and tips are left out. By default from the first
+    day with an order to the last with an order or a refund; of a longer history, its last ten years.
+    """
+    with transaction() as session:
+        known_first, known_last = sales_report.span(session, tenant)
+        first, last = _ten_years_at_most(query, known_first, known_last)
+        first, last = first or known_first, last or max((day for day in (known_last, first) if day), default=None)
+        found = sales_report.report(session, tenant, first=first, last=last)
+    return schemas.SalesReport(
+        timezone=found.timezone,
+        currency=found.currency,
+        days=[schemas.SalesDay(date=day.date, **_amounts(day.sales, found.currency)) for day in found.days],
+        totals=schemas.Sales(**_amounts(found.totals, found.currency)),
+        coverage=_coverage(found.coverage),
+    )
+
+
+def _amounts(sales: sales_report.Sales, currency: str | None) -> dict[str, str]:
+    return {
+        "gross_sales": exact(sales.gross, currency),
+        "discounts": exact(sales.discounts, currency),
+        "returns": exact(sales.returns, currency),
+        "net_sales": exact(sales.net, currency),
+        "shipping": exact(sales.shipping, currency),
+        "taxes": exact(sales.taxes, currency),
+        "duties": exact(sales.duties, currency),
+        "total_sales": exact(sales.total, currency),
+    }
+
+
+def _ten_years_at_most(
+    query: schemas.DateRange, first_day: date | None, last_day: date | None
+) -> tuple[date | None, date | None]:
     """The range that is asked for. One order with an absurd date must not make it a million days."""
-    first, last = query.first or coverage.first_day, query.last or coverage.last_day
+    first, last = query.first or first_day, query.last or last_day
     if first is None or last is None or (last - first).days <= schemas.TEN_YEARS:
         return query.first, query.last
     if query.first is not None or query.last is not None:
@@ -85,7 +124,7 @@ def _ten_years_at_most(query: schemas.DateRange, coverage: analytics.Coverage) -
     return max(first, last - timedelta(days=schemas.TEN_YEARS)), last
 
 
-def _sales(sales: analytics.CurrencySales) -> schemas.CurrencySales:
+def _currency_sales(sales: analytics.CurrencySales) -> schemas.CurrencySales:
     return schemas.CurrencySales(
         currency=sales.currency,
         revenue=exact(sales.revenue, sales.currency),

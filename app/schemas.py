@@ -396,6 +396,29 @@ class OrdersTrend(Answer):
     coverage: Coverage
 
 
+class Sales(Answer):
+    gross_sales: Money = Field(description="Prices times quantities, before discounts, taxes, shipping and returns.")
+    discounts: Money = Field(description="Zero or negative.")
+    returns: Money = Field(description="Zero or negative, on the day on which the refund was processed.")
+    net_sales: Money = Field(description="Gross sales, discounts and returns.")
+    shipping: Money
+    taxes: Money
+    duties: Money
+    total_sales: Money = Field(description="Net sales, shipping, taxes and duties.")
+
+
+class SalesDay(Sales):
+    date: date
+
+
+class SalesReport(Answer):
+    timezone: str
+    currency: str | None
+    days: list[SalesDay]
+    totals: Sales
+    coverage: Coverage
+
+
 class TopCustomer(Answer):
     id: UUID
     shopify_id: str

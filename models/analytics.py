@@ -144,7 +144,7 @@ def stats(session: Session, tenant: Tenant, *, first: date | None = None, last: 
             {"tenant_id": tenant.id},
         )
     }
-    currency = _currency(session, tenant)
+    currency = currency_of(session, tenant)
     sales.sort(key=lambda each: each.currency != currency)
     return Stats(
         currency=currency,
@@ -163,7 +163,7 @@ group by currency having sum(orders) > 0 order by sum(orders) desc, currency lim
 """
 
 
-def _currency(session: Session, tenant: Tenant) -> str | None:
+def currency_of(session: Session, tenant: Tenant) -> str | None:
     """The shop's own currency; until the shop has been read, the one that most of its orders are in."""
     if tenant.currency is not None:
         return tenant.currency
@@ -189,7 +189,7 @@ order by calendar.day
 
 def trend(session: Session, tenant: Tenant, *, first: date | None = None, last: date | None = None) -> Trend:
     """Every day of the range, the shop's own days: by default from its first day with an order to its last."""
-    currency = _currency(session, tenant)
+    currency = currency_of(session, tenant)
     rows = session.execute(text(_TREND), {"tenant_id": tenant.id, "first": first, "last": last, "currency": currency})
     return Trend(
         timezone=tenant.timezone,
@@ -212,7 +212,7 @@ limit :limit
 
 def top_customers(session: Session, tenant: Tenant, *, limit: int) -> list[TopCustomer]:
     """Those who spent most on orders that count, in the shop's own currency."""
-    currency = _currency(session, tenant)
+    currency = currency_of(session, tenant)
     if currency is None:
         return []
     rows = session.execute(text(_TOP_CUSTOMERS), {"tenant_id": tenant.id, "currency": currency, "limit": limit})

@@ -14,6 +14,9 @@ BATCH = 5_000
 #: In an order in which no row is left whose parent is gone. The totals go last, since erasing orders changes them.
 _TABLES = (
     "line_items",
+    "shipping_lines",
+    "refund_line_items",
+    "transactions",
     "refunds",
     "orders",
     "customers",

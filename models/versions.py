@@ -90,6 +90,8 @@ class Table:
     customer: str | None = None
     #: Whether figures are told of it, so that they are not complete without it.
     is_in_figures: bool = True
+    #: Columns and children that no webhook carries: a read that has them does not differ by them from a webhook.
+    told_by_reads: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -142,7 +144,7 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
 def _merge(write: Write, table: Table, columns: tuple[str, ...], rows: Sequence[Row], origin: Origin) -> Sequence[Any]:
     """Write the rows of one set of columns. Returns what became of each."""
     types = {"triggered_at": "timestamptz"} | {name: _sql_type(table.model, name) for name in columns}
-    flat = [_flat(row, is_compared=not origin.is_bulk) for row in rows]
+    flat = [_flat(table, row, is_compared=not origin.is_bulk) for row in rows]
     with staged(write.session, types, flat) as incoming:
         parameters = {
             "tenant_id": write.tenant.id,
@@ -359,7 +361,7 @@ where tenant_id = :tenant_id and shopify_id = any(:ids) and run_id is distinct f
 def _statement(table: Table, columns: tuple[str, ...], source: Source, staged: str) -> TextClause:
     derived = {name: column.sql for name, column in table.derived.items() if column.needs.issubset(columns)}
     every = (*columns, *derived)
-    compared = [name for name in columns if name not in {"shopify_id", "updated_at"}]
+    compared = [name for name in columns if name not in {"shopify_id", "updated_at"} | table.told_by_reads]
     raises = ["deleted_at = null"] if source == Source.READ else []
     wins, ambiguous = _RULES[source]
     personal = table.personal_columns()
@@ -436,7 +438,7 @@ def _by_columns(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
     return groups
 
 
-def _flat(row: Row, *, is_compared: bool) -> dict[str, Any]:
+def _flat(table: Table, row: Row, *, is_compared: bool) -> dict[str, Any]:
     """A row's columns. A bulk file's children are not compared: what lands within its second is fetched in any case."""
     flat = {
         "shopify_id": row.shopify_id,
@@ -445,13 +447,16 @@ def _flat(row: Row, *, is_compared: bool) -> dict[str, Any]:
         **row.columns,
     }
     if row.children and is_compared:
-        flat["children_digest"] = _digest(row.children)
+        flat["children_digest"] = _digest(table, row.children)
     return flat
 
 
-def _digest(children: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def _digest(table: Table, children: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     # Of the text that Python gives: a third of the time that JSON takes, for every order of a page.
-    told = [(name, [sorted(child.items()) for child in children[name]]) for name in sorted(children)]
+    told = [
+        (name, [sorted(child.items()) for child in children[name]])
+        for name in sorted(children.keys() - table.told_by_reads)
+    ]
     return hashlib.md5(repr(told).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 

@@ -205,6 +205,8 @@ def _json(text: bytes) -> Any:
 
 
 def _connection(resource: Resource, child: dict[str, Any]) -> str:
+    if child.get("id") is None and resource.bulk.unnamed is not None:
+        return resource.bulk.unnamed
     kind = str(child.get("id", "")).removeprefix("gid://shopify/").partition("/")[0]
     try:
         return resource.bulk.connections[kind]

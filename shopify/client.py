@@ -123,9 +123,10 @@ class Client:
                 return Node(None, spent, read_at)
             is_torn = False
             for nested in resource.nested:
-                rest = self._rest(resource, node, nested)
-                spent = _sum(spent, rest.cost)
-                is_torn = is_torn or rest.is_torn
+                for holder in _holders(node, nested):
+                    rest = self._rest(resource, node, holder, nested)
+                    spent = _sum(spent, rest.cost)
+                    is_torn = is_torn or rest.is_torn
             if not is_torn:
                 return Node(node, spent, read_at)
         raise ShopUnavailable(f"{resource.name} {shopify_id} changes faster than it can be read")
@@ -139,21 +140,22 @@ class Client:
             raise ShopUnavailable(f"the answer about some {resource.name} is no list")
         return Nodes([node for node in nodes if isinstance(node, dict) and node], answer.cost, read_at)
 
-    def _rest(self, resource: Resource, node: dict[str, Any], nested: Nested) -> "_Rest":
-        """Append to ``node`` what follows the first page of one of its lists."""
+    def _rest(self, resource: Resource, node: dict[str, Any], holder: dict[str, Any], nested: Nested) -> "_Rest":
+        """Append to ``holder``, which is ``node`` or a part of it, what follows the first page of one of its lists."""
         spent: Cost | None = None
-        connection = _Connection.of(node.get(nested.field), nested.field)
+        connection = _Connection.of(holder.get(nested.field), nested.field)
         nodes = connection.nodes
         for _ in range(_MAX_NESTED_PAGES):
             if not connection.has_next:
-                node[nested.field] = {"nodes": nodes, "pageInfo": {"hasNextPage": False, "endCursor": None}}
+                holder[nested.field] = {"nodes": nodes, "pageInfo": {"hasNextPage": False, "endCursor": None}}
                 return _Rest(spent, is_torn=False)
-            answer = self.execute(nested.query, {"id": node["id"], "after": connection.end_cursor})
+            answer = self.execute(nested.query, {"id": holder["id"], "after": connection.end_cursor})
             spent = _sum(spent, answer.cost)
-            parent = answer.data.get(resource.node_field)
-            if parent is None or parent.get("updatedAt") != node.get("updatedAt"):
+            found = answer.data.get(nested.root)
+            whole = found if nested.inside is None else (found or {}).get(resource.node_field)
+            if found is None or whole is None or whole.get("updatedAt") != node.get("updatedAt"):
                 return _Rest(spent, is_torn=True)
-            connection = _Connection.of(parent.get(nested.field), nested.field)
+            connection = _Connection.of(found.get(nested.field), nested.field)
             nodes.extend(connection.nodes)
         raise ShopUnavailable(f"{nested.field} of one of the {resource.name} never ends")
 
@@ -233,6 +235,16 @@ class _Connection:
             if isinstance(has_next, bool) and (cursor is None or isinstance(cursor, str)):
                 return cls(list(value["nodes"]), cursor, has_next)
         raise ShopUnavailable(f"{name}: the answer is not a page")
+
+
+def _holders(node: dict[str, Any], nested: Nested) -> list[dict[str, Any]]:
+    """Where the connection is: the resource itself, or every item of one of its plain lists."""
+    if nested.inside is None:
+        return [node]
+    items = node.get(nested.inside)
+    if isinstance(items, list) and all(isinstance(item, dict) for item in items):
+        return items
+    raise ShopUnavailable(f"{nested.inside}: the answer is not a list")
 
 
 def _sum(spent: Cost | None, more: Cost | None) -> Cost | None:

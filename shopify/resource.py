@@ -46,9 +46,13 @@ class Nested:
 
     #: Its field in a node, such as ``lineItems``.
     field: str
-    #: Query of its next page, with variables ``id`` and ``after``; selects the parent's ``updatedAt`` beside it.
+    #: Query of its next page, with variables ``id`` and ``after``; selects the resource's ``updatedAt`` beside it.
     query: str
     cost: int
+    #: The field at the root of the schema that the query asks for.
+    root: str
+    #: The plain list of the resource in whose every item the connection is, such as ``refunds``. None: in the resource.
+    inside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Bulk:
     selection: str
     #: The kind of a child's global id to the connection that it is of, as in ``LineItem`` of ``lineItems``.
     connections: Mapping[str, str] = field(default_factory=dict)
+    #: The connection of a child to which Shopify gave no id.
+    unnamed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,11 +143,16 @@ def nodes_query(gid_kind: str, selection: str) -> str:
     return f"""query Nodes($ids: [ID!]!) {{ nodes(ids: $ids) {{ ... on {gid_kind} {{ {selection} }} }} }}"""
 
 
-def nested_query(field: str, connection: str, selection: str) -> str:
+def nested_query(field: str, connection: str, selection: str, *, arguments: str = "", parent: str | None = None) -> str:
+    """``parent`` is where the resource stands in what is asked for, if that is a part of it."""
+    version = "updatedAt" if parent is None else f"{parent} {{ updatedAt }}"
+    further = f", {arguments}" if arguments else ""
     return f"""query Rest($id: ID!, $after: String!) {{
   {field}(id: $id) {{
-    updatedAt
-    {connection}(first: {PAGE_SIZE}, after: $after) {{ pageInfo {{ hasNextPage endCursor }} nodes {{ {selection} }} }}
+    {version}
+    {connection}(first: {PAGE_SIZE}, after: $after{further}) {{
+      pageInfo {{ hasNextPage endCursor }} nodes {{ {selection} }}
+    }}
   }}
 }}"""
 

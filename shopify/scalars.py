@@ -79,31 +79,38 @@ def object_of(value: object, key: str) -> dict[str, Any]:
     return value
 
 
-class ShopMoney(NamedTuple):
-    """The shop's side of a money set."""
+class MoneySet(NamedTuple):
+    """One amount in two currencies: the shop's, and the buyer's (``presentment``) where it is told."""
 
     amount: Decimal
     currency: str
+    presentment: Decimal | None
 
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
 
-def _money_set(shop: str, currency: str) -> Callable[[object], ShopMoney | None]:
-    def parse(value: object) -> ShopMoney | None:
+def _money_set(shop: str, presentment: str, currency: str) -> Callable[[object], MoneySet | None]:
+    def parse(value: object) -> MoneySet | None:
         if value is None:
             return None
-        side = object_of(object_of(value, shop).get(shop), shop)
+        sides = object_of(value, shop)
+        side = object_of(sides.get(shop), shop)
         code = side.get(currency)
         if not isinstance(code, str) or not _CURRENCY.fullmatch(code):
             raise ValueError(f"has no {currency}")
-        return ShopMoney(amount(side.get("amount")), code)
+        buyers = sides.get(presentment)
+        return MoneySet(
+            amount(side.get("amount")),
+            code,
+            None if buyers is None else amount(object_of(buyers, presentment).get("amount")),
+        )
 
     return parse
 
 
-_rest_set = _money_set("shop_money", "currency_code")
-_graphql_set = _money_set("shopMoney", "currencyCode")
+_rest_set = _money_set("shop_money", "presentment_money", "currency_code")
+_graphql_set = _money_set("shopMoney", "presentmentMoney", "currencyCode")
 
 
 def _graphql_amount(value: object) -> Decimal | None:
@@ -111,10 +118,34 @@ def _graphql_amount(value: object) -> Decimal | None:
     return None if money is None else money.amount
 
 
-#: A REST ``…_set``: both sides in, the shop's out.
-RestMoneySet = Annotated[ShopMoney | None, PlainValidator(_rest_set)]
-#: A GraphQL ``…Set`` (MoneyBag): the shop's amount.
+#: A REST ``…_set``.
+RestMoneySet = Annotated[MoneySet | None, PlainValidator(_rest_set)]
+#: A GraphQL ``…Set`` (MoneyBag).
+MoneyBag = Annotated[MoneySet | None, PlainValidator(_graphql_set)]
+#: The shop's amount of a MoneyBag.
 ShopAmount = Annotated[Decimal | None, PlainValidator(_graphql_amount)]
+
+#: Digits behind the point of a rate that are written out; below that nobody taxes.
+_RATE_DIGITS = 30
+
+
+def rate(value: object) -> str:
+    """A tax rate, of one spelling: REST and GraphQL give JSON numbers, with as many decimals as it has.
+
+    Text, since nothing is reckoned with it: amounts of tax come with it. Raises ValueError.
+    """
+    if type(value) not in {str, int} and not isinstance(value, Decimal):
+        raise ValueError("is not a rate")
+    try:
+        found = Decimal(value).normalize()  # type: ignore[arg-type]
+    except ArithmeticError:
+        raise ValueError("is not a rate") from None
+    if not found.is_finite():
+        raise ValueError("is not a rate")
+    return f"{found:f}" if abs(found.adjusted()) < _RATE_DIGITS else str(found)
+
+
+Rate = Annotated[str, PlainValidator(rate)]
 
 
 def time(value: object) -> datetime:

@@ -158,6 +158,7 @@ RESOURCE = Resource(
             field="variants",
             query=nested_query("product", "variants", _VARIANT),
             cost=cost.OBJECT + cost.connection(PAGE_SIZE),
+            root="product",
         ),
     ),
 )

@@ -153,7 +153,7 @@ def test_a_page_that_may_be_short_is_an_error(shop, data):
 
 
 def test_a_node_is_asked_for_by_its_global_id(shop):
-    node = sample("order_node", lineItems=connection())
+    node = sample("order_node", lineItems=connection(), shippingLines=connection())
     shop.answers_with({"data": {"order": node}, "extensions": COST})
     found = shop.client().node(ORDERS, 1001)
     assert shop.requests[0].body["variables"] == {"id": "gid://shopify/Order/1001"}

@@ -6,12 +6,14 @@ from decimal import Decimal
 
 import pytest
 
-from shopify.resources.orders import PAGE_LINES, REFUNDS, from_node, from_payload
+from shopify.resources.orders import from_node, from_payload
 from shopify.row import RowRejected
 from shopify.transport import exact
 from tests.shopify.sample import money_bag, money_set, sample, without
 
 D = Decimal
+#: The buyer's amount of every money set that ``money_bag`` makes.
+BUYERS = D("99999.90")
 
 LINE_NODE = {
     "id": "gid://shopify/LineItem/2001",
@@ -25,6 +27,9 @@ LINE_NODE = {
     "variant": {"id": "gid://shopify/ProductVariant/45"},
     "originalUnitPriceSet": money_bag("50.0"),
     "totalDiscountSet": money_bag("0.0"),
+    "isGiftCard": False,
+    "taxLines": [{"title": "State Tax", "rate": D("0.1"), "priceSet": money_bag("9.0")}],
+    "discountAllocations": [{"allocatedAmountSet": money_bag("10.0")}],
 }
 LINE_ROW = {
     "shopify_id": 2001,
@@ -38,11 +43,97 @@ LINE_ROW = {
     "current_quantity": 1,
     "price": D("50.00"),
     "total_discount": D("0.00"),
+    "allocated_discount": D("10.00"),
+    "gift_card": False,
+    "total_tax": D("9.00"),
+    "tax_lines": [{"title": "State Tax", "rate": "0.1", "amount": D("9.00")}],
+}
+SHIPPING_NODE = {
+    "id": "gid://shopify/ShippingLine/3001",
+    "title": "Standard",
+    "code": "Standard",
+    "isRemoved": False,
+    "originalPriceSet": money_bag("10.0"),
+    "discountedPriceSet": money_bag("10.0"),
+    "currentDiscountedPriceSet": money_bag("6.0"),
+    "taxLines": [{"title": "State Tax", "rate": D("0.1"), "priceSet": money_bag("1.0")}],
+}
+SHIPPING_ROW = {
+    "shopify_id": 3001,
+    "title": "Standard",
+    "code": "Standard",
+    "is_removed": False,
+    "price": D("10.00"),
+    "discounted_price": D("10.00"),
+    "current_discounted_price": D("6.00"),
+    "total_tax": D("1.00"),
+    "tax_lines": [{"title": "State Tax", "rate": "0.1", "amount": D("1.00")}],
+}
+#: What the documented refund comes to, as either shape tells it.
+REFUND_ROW = {
+    "shopify_id": 7001,
+    "created_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
+    "processed_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
+    "note": "one too many",
+    "total_refunded": D("48.90"),
+    "shipping": D("4.00"),
+    "shipping_tax": D("0.40"),
+    "duties": D("0.00"),
+    "discrepancy": D("5.00"),
+    "discrepancy_tax": D("0.00"),
+    "adjustments": [{"reason": "refund_discrepancy", "amount": D("5.00"), "tax": D("0.00")}],
+    "is_pending": False,
+}
+REFUND_LINE_ROW = {
+    "shopify_id": 7101,
+    "refund_shopify_id": 7001,
+    "line_item_shopify_id": 2001,
+    "quantity": 1,
+    "restock_type": "return",
+    "subtotal": D("45.00"),
+    "total_tax": D("4.50"),
+}
+TRANSACTION_NODE = {
+    "id": "gid://shopify/OrderTransaction/4002",
+    "kind": "REFUND",
+    "status": "SUCCESS",
+    "gateway": "shopify_payments",
+    "test": False,
+    "createdAt": "2026-11-03T15:15:00Z",
+    "processedAt": "2026-11-03T15:15:00Z",
+    "errorCode": None,
+    "amountSet": {
+        "shopMoney": {"amount": "48.9", "currencyCode": "USD"},
+        "presentmentMoney": {"amount": "48.9", "currencyCode": "USD"},
+    },
+    "parentTransaction": {"id": "gid://shopify/OrderTransaction/4001"},
+}
+TRANSACTION_ROW = {
+    "shopify_id": 4002,
+    "parent_shopify_id": 4001,
+    "refund_shopify_id": 7001,
+    "kind": "refund",
+    "status": "success",
+    "gateway": "shopify_payments",
+    "test": False,
+    "error_code": None,
+    "amount": D("48.90"),
+    "presentment_amount": D("48.90"),
+    "created_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
+    "processed_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
 }
 
 
 def lines(*nodes, has_next=False):
     return {"nodes": list(nodes), "pageInfo": {"hasNextPage": has_next, "endCursor": "c"}}
+
+
+def refund_node(**changes):
+    """The documented refund, with its lists read to their end."""
+    refund = sample("refund_node")
+    for name in ("refundLineItems", "refundShippingLines", "orderAdjustments", "transactions"):
+        refund[name]["pageInfo"] = {"hasNextPage": False}
+    return refund | changes
 
 
 def order_node(**changes):
@@ -53,7 +144,24 @@ def order_node(**changes):
         "subtotalPriceSet": money_bag("12.0"),
         "totalTaxSet": money_bag("1.5"),
         "totalDiscountsSet": money_bag("0.5"),
+        "originalTotalPriceSet": money_bag("14.0"),
+        "currentSubtotalPriceSet": money_bag("11.0"),
+        "currentTotalTaxSet": money_bag("1.4"),
+        "totalShippingPriceSet": money_bag("10.0"),
+        "currentShippingPriceSet": money_bag("6.0"),
+        "originalTotalDutiesSet": None,
+        "totalTipReceivedSet": money_bag("0.0"),
+        "totalReceivedSet": money_bag("13.5"),
+        "netPaymentSet": money_bag("13.5"),
+        "totalOutstandingSet": money_bag("0.0"),
+        "refundDiscrepancySet": money_bag("0.0"),
+        "edited": False,
+        "taxesIncluded": False,
+        "discountCodes": ["TEN"],
+        "paymentGatewayNames": ["shopify_payments"],
         "lineItems": lines(LINE_NODE),
+        "shippingLines": lines(SHIPPING_NODE),
+        "transactions": [],
     }
     return sample("order_node", **(selected | changes))
 
@@ -71,12 +179,36 @@ def test_an_order_node_becomes_its_row_in_shop_money_and_utc():
         "customer_shopify_id": 7,
         "currency": "CAD",
         "presentment_currency": "USD",
+        "original_total_price": D("14.00"),
         "total_price": D("13.50"),
         "current_total_price": D("13.50"),
         "subtotal_price": D("12.00"),
+        "current_subtotal_price": D("11.00"),
         "total_tax": D("1.50"),
+        "current_total_tax": D("1.40"),
         "total_discounts": D("0.50"),
+        "total_shipping_price": D("10.00"),
+        "current_shipping_price": D("6.00"),
+        "original_total_duties": None,
+        "total_tip_received": D("0.00"),
+        "total_received": D("13.50"),
         "total_refunded": D("0.00"),
+        "net_payment": D("13.50"),
+        "total_outstanding": D("0.00"),
+        "refund_discrepancy": D("0.00"),
+        "presentment_original_total_price": BUYERS,
+        "presentment_total_price": D("9.00"),
+        "presentment_current_total_price": D("9.00"),
+        "presentment_subtotal_price": BUYERS,
+        "presentment_total_tax": BUYERS,
+        "presentment_total_discounts": BUYERS,
+        "presentment_total_shipping_price": BUYERS,
+        "presentment_total_refunded": D("0.00"),
+        "presentment_net_payment": BUYERS,
+        "edited": False,
+        "taxes_included": False,
+        "discount_codes": ["TEN"],
+        "payment_gateway_names": ["shopify_payments"],
         "financial_status": "paid",
         "fulfillment_status": None,
         "test": False,
@@ -90,7 +222,13 @@ def test_an_order_node_becomes_its_row_in_shop_money_and_utc():
         "tags": [],
         "source_name": "web",
     }
-    assert row.children == {"line_items": [LINE_ROW], "refunds": []}
+    assert row.children == {
+        "line_items": [LINE_ROW],
+        "shipping_lines": [SHIPPING_ROW],
+        "refunds": [],
+        "refund_line_items": [],
+        "transactions": [],
+    }
     assert row.is_whole
     assert row.incomplete_because is None
 
@@ -98,7 +236,7 @@ def test_an_order_node_becomes_its_row_in_shop_money_and_utc():
 def test_the_recorded_node_alone_keeps_absent_what_was_not_selected():
     row = from_node(sample("order_node"))
     assert {"note", "source_name", "subtotal_price", "total_tax", "total_discounts"}.isdisjoint(row.columns)
-    assert row.children == {"refunds": []}
+    assert row.children == {"refunds": [], "refund_line_items": []}
     assert not row.is_whole
 
 
@@ -155,30 +293,32 @@ def test_a_financial_status_is_in_lower_case(status):
     assert from_node(order_node(displayFinancialStatus=status)).columns["financial_status"] == status.lower()
 
 
-def test_the_documented_refund_node_becomes_a_child_of_its_order():
-    row = from_node(order_node(refunds=[sample("refund_node")]))
-    assert row.children["refunds"] == [
-        {
-            "shopify_id": 7001,
-            "created_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
-            "processed_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
-            "note": "one too many",
-            "total_refunded": D("48.90"),
-        }
-    ]
+def test_the_documented_refund_node_becomes_children_of_its_order():
+    row = from_node(order_node(refunds=[refund_node()], transactions=[TRANSACTION_NODE]))
+    assert row.children["refunds"] == [REFUND_ROW]
+    assert row.children["refund_line_items"] == [REFUND_LINE_ROW]
+    assert row.children["transactions"] == [TRANSACTION_ROW]
+    assert row.is_whole
 
 
-def test_a_refund_whose_times_and_note_are_null_is_kept():
-    refund = sample("refund_node", createdAt=None, processedAt=None, note=None)
-    child = from_node(order_node(refunds=[refund])).children["refunds"][0]
-    assert (child["created_at"], child["processed_at"], child["note"]) == (None, None, None)
+def test_a_refund_whose_times_and_note_are_null_is_its_orders_day():
+    row = from_node(order_node(refunds=[refund_node(createdAt=None, processedAt=None, note=None)]))
+    child = row.children["refunds"][0]
+    assert (child["created_at"], child["note"]) == (None, None)
+    assert child["processed_at"] == row.columns["processed_at"]
+    made = refund_node(processedAt=None)
+    assert from_node(order_node(refunds=[made])).children["refunds"][0]["processed_at"] == REFUND_ROW["created_at"]
 
 
-def test_lines_that_go_on_beyond_the_page_are_left_out_and_said():
-    row = from_node(order_node(lineItems=lines(*[LINE_NODE] * PAGE_LINES, has_next=True)))
-    assert "line_items" not in row.children
+@pytest.mark.parametrize(
+    ("field", "name", "node"),
+    [("lineItems", "line_items", LINE_NODE), ("shippingLines", "shipping_lines", SHIPPING_NODE)],
+)
+def test_lines_that_go_on_beyond_the_page_are_left_out_and_said(field, name, node):
+    row = from_node(order_node(**{field: lines(node, has_next=True)}))
+    assert name not in row.children
     assert not row.is_whole
-    assert "line items" in row.incomplete_because
+    assert name.replace("_", " ") in row.incomplete_because
 
 
 def test_lines_read_as_edges_are_the_same_lines():
@@ -186,12 +326,21 @@ def test_lines_read_as_edges_are_the_same_lines():
     assert from_node(order_node(lineItems=edges)).children["line_items"] == [LINE_ROW]
 
 
-def test_a_list_of_refunds_as_long_as_asked_for_may_go_on():
-    refunds = [sample("refund_node", id=f"gid://shopify/Refund/{number}") for number in range(1, REFUNDS + 1)]
-    row = from_node(order_node(refunds=refunds))
-    assert "refunds" not in row.children
-    assert not row.is_whole
-    assert from_node(order_node(refunds=refunds[1:])).is_whole
+@pytest.mark.parametrize("name", ["refundLineItems", "refundShippingLines", "orderAdjustments", "transactions"])
+def test_a_refund_of_which_something_may_be_missing_is_left_out_and_said(name):
+    cut = refund_node()[name] | {"pageInfo": {"hasNextPage": True}}
+    unsaid = without(refund_node()[name], "pageInfo")
+    partial = [refund_node(**{name: cut}), refund_node(**{name: unsaid}), without(refund_node(), name)]
+    for refund in partial:
+        row = from_node(order_node(refunds=[refund]))
+        assert not {"refunds", "refund_line_items", "transactions"} & row.children.keys()
+        assert not row.is_whole
+        assert "refunds" in row.incomplete_because
+
+
+def test_an_order_without_refunds_is_whole_though_a_bulk_operation_reads_none_of_their_lists():
+    bulk = order_node(refunds=[], lineItems=lines(LINE_NODE), shippingLines=lines())
+    assert from_node(bulk).is_whole
 
 
 def test_equal_lists_in_another_order_make_equal_children():
@@ -216,9 +365,21 @@ def test_an_order_payload_becomes_its_row():
         "total_price": D("1569.00"),
         "current_total_price": D("1569.00"),
         "subtotal_price": D("1569.00"),
+        "current_subtotal_price": D("1569.00"),
         "total_tax": D("142.64"),
+        "current_total_tax": D("142.64"),
         "total_discounts": D("30.00"),
         "total_refunded": D("0.00"),
+        "total_outstanding": D("0.00"),
+        "presentment_total_price": D("1569.00"),
+        "presentment_current_total_price": D("1569.00"),
+        "presentment_subtotal_price": D("1569.00"),
+        "presentment_total_tax": D("142.64"),
+        "presentment_total_discounts": D("30.00"),
+        "presentment_total_refunded": D("0.00"),
+        "taxes_included": True,
+        "discount_codes": [],
+        "payment_gateway_names": ["paypal"],
         "financial_status": "paid",
         "fulfillment_status": None,
         "test": False,
@@ -246,9 +407,15 @@ def test_an_order_payload_becomes_its_row():
                 "current_quantity": 1,
                 "price": D("1599.00"),
                 "total_discount": D("0.00"),
+                "allocated_discount": D("0.00"),
+                "gift_card": False,
+                "total_tax": D("0.00"),
+                "tax_lines": [],
             }
         ],
+        "shipping_lines": [],
         "refunds": [],
+        "refund_line_items": [],
     }
     assert row.is_whole
 
@@ -302,14 +469,19 @@ def test_tags_are_split_at_commas():
         "note",
         "tags",
         "source_name",
-        "presentment_currency",
+        "taxes_included",
+        "current_subtotal_price",
+        "current_total_tax",
+        "total_outstanding",
+        "discount_codes",
+        "payment_gateway_names",
     ],
 )
 def test_a_key_that_is_absent_from_the_payload_stays_absent(key):
     whole = from_payload(sample("order_payload")).columns
     row = from_payload(without(sample("order_payload"), key, f"{key}_set"))
     column = "customer_shopify_id" if key == "customer" else key
-    assert row.columns == without(dict(whole), column)
+    assert row.columns == without(dict(whole), column, f"presentment_{column}")
     assert row.is_whole
 
 
@@ -334,22 +506,10 @@ def test_refunded_money_is_that_of_successful_refund_transactions():
     ]
     goodwill = sample("refund_payload", id=7002, transactions=[transaction("refund", "success", "7.00")])
     row = from_payload(sample("order_payload", refunds=[goodwill, refund]))
-    assert row.columns["total_refunded"] == D("56.00")
-    assert row.children["refunds"] == [
-        {
-            "shopify_id": 7001,
-            "created_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
-            "processed_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
-            "note": "one too many",
-            "total_refunded": D("49.00"),
-        },
-        {
-            "shopify_id": 7002,
-            "created_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
-            "processed_at": datetime(2026, 11, 3, 15, 15, tzinfo=UTC),
-            "note": "one too many",
-            "total_refunded": D("7.00"),
-        },
+    assert row.columns["total_refunded"] == row.columns["presentment_total_refunded"] == D("56.00")
+    assert [(each["shopify_id"], each["total_refunded"]) for each in row.children["refunds"]] == [
+        (7001, D("49.00")),
+        (7002, D("7.00")),
     ]
     assert row.is_whole
 
