@@ -30,11 +30,21 @@ class Refetch(SQLModel, table=True):
     due_at: datetime = now_field()
 
 
+#: Why something is to be read again later, of a mark for which no message was sent: its time is ``due_at``.
+PENDING = "something of it was on its way"
+
 _MARK = """
 insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at, marked_at, due_at)
 select :tenant_id, :resource, shopify_id, :reason, :at, :at, :due from unnest(cast(:ids as bigint[])) as shopify_id
 on conflict (tenant_id, resource, shopify_id) do update
-set marked_at = excluded.marked_at, reason = excluded.reason
+set marked_at = excluded.marked_at, reason = excluded.reason,
+    due_at = case when refetches.reason = :pending then excluded.due_at else refetches.due_at end  -- it has a message now
+"""
+
+_MARK_FOR_LATER = """
+insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at, marked_at, due_at)
+values (:tenant_id, :resource, :shopify_id, :reason, :at, :at, :due_at)
+on conflict (tenant_id, resource, shopify_id) do nothing
 """
 
 _CLEAR = """
@@ -58,8 +68,18 @@ def mark(
                 "reason": reason,
                 "at": write.at,
                 "due": write.at + after,
+                "pending": PENDING,
             },
         )
+
+
+def mark_for_later(write: Write, resource: str, shopify_id: int, *, due_at: datetime) -> None:
+    """It is to be read again at ``due_at``, without a message: it is found as one that was forgotten."""
+    write.session.execute(
+        text(_MARK_FOR_LATER),
+        {"tenant_id": write.tenant.id, "resource": resource, "shopify_id": shopify_id}
+        | {"reason": PENDING, "at": write.at, "due_at": due_at},
+    )
 
 
 def clear(write: Write, resource: str, shopify_ids: Iterable[int], *, read_at: datetime) -> None:

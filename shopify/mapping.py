@@ -107,6 +107,7 @@ def row(
     lists: Mapping[str, Sequence[Mapping[str, Any]]],
     required: Iterable[str],
     gaps: Iterable[str],
+    pending_since: datetime | None = None,
 ) -> Row:
     """A Row of the validated columns in ``shape``, which still holds ``shopify_id`` and perhaps ``updated_at``.
 
@@ -125,6 +126,7 @@ def row(
         children=lists,
         is_whole=not reasons,
         incomplete_because="; ".join(reasons) or None,
+        pending_since=pending_since,
     )
 
 

@@ -23,6 +23,8 @@ class Row:
     #: Whether nothing of the resource is missing. Otherwise it has to be fetched by id.
     is_whole: bool = True
     incomplete_because: str | None = None
+    #: Since when something of it is on its way at Shopify, so that it has to be read again: a refund's money.
+    pending_since: datetime | None = None
     #: When the webhook that told of it was triggered. None: a read told of it.
     triggered_at: datetime | None = None
 

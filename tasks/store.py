@@ -18,6 +18,10 @@ from shopify.row import Row, RowRejected
 SETTLING = timedelta(seconds=3)
 #: Until when a sync sees to what its bulk file told in part: longer than it reads any file.
 DETAILED_LATER = timedelta(hours=12)
+#: Between two reads of what is on its way: a tenth of the time that it has been so, within these bounds.
+PENDING_REREADS = (timedelta(minutes=15), timedelta(days=1))
+#: What is on its way for longer is given up.
+PENDING_FOR = timedelta(days=60)
 _NOTHING = Outcome(frozenset(), frozenset(), 0, frozenset())
 
 
@@ -66,6 +70,9 @@ def store(
         marked: tuple[Fetch, ...] = ()
     else:
         marked = _fetches(write, resource, [] if by_id else rows, outcome)
+    for row in rows:
+        if row.pending_since is not None and row.shopify_id in outcome.stored:
+            _read_again(write, resource, row.shopify_id, pending_for=write.at - row.pending_since)
     return Stored(outcome.stored, marked, outcome.new_to_run, outcome.mended)
 
 
@@ -88,6 +95,15 @@ def _mark_for_details(write: Write, resource: str, rows: Sequence[Row], outcome:
     partial = {row.shopify_id for row in rows if not row.is_whole} & outcome.mended
     refetches.mark(write, resource, partial, "a bulk file tells it only in part", after=DETAILED_LATER)
     refetches.mark(write, resource, outcome.ambiguous, "its versions cannot be told apart", after=DETAILED_LATER)
+
+
+def _read_again(write: Write, resource: str, shopify_id: int, *, pending_for: timedelta) -> None:
+    """Shopify tells of the end by a webhook, but a lost one must not leave it on its way for ever."""
+    shortest, longest = PENDING_REREADS
+    if pending_for < PENDING_FOR:
+        refetches.mark_for_later(
+            write, resource, shopify_id, due_at=write.at + max(shortest, min(longest, pending_for / 10))
+        )
 
 
 def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *, source: str) -> Outcome:

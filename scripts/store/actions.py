@@ -137,6 +137,17 @@ class Actions:
         """``change`` makes the refund (see changes.refund) and returns it."""
         return self._change_order(order_id, change, "orders/updated", extra=self._refunded)
 
+    def settle_refund(self, order_id: int, *, at: int | None = None) -> Order:
+        """A pending refund's transaction succeeds, of which order_transactions/create tells too."""
+
+        def extra(order: Order, refund: Refund) -> list[Message]:
+            settled = [part for part in order.transactions if part.id in refund.transaction_ids]
+            return [("order_transactions/create", transaction_payload(self.shop, order, part)) for part in settled]
+
+        return self._change_order(
+            order_id, lambda order: changes.settle(order, at or clock.now()), "orders/updated", extra=extra
+        )
+
     def _refunded(self, order: Order, refund: Refund | None) -> list[Message]:
         return [("refunds/create", refund_payload(self.shop, order, refund))] if refund else []
 

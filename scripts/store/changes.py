@@ -215,10 +215,12 @@ def refund(
     paid: Money | None = None,
     note: str | None = None,
     restock_type: str | None = None,
+    is_pending: bool = False,
 ) -> Refund:
     """Take back units (by line id) and shipping, and pay for them; ``paid`` says how much if not just their worth.
 
-    No units and ``paid`` is an amount-only refund. Raises ChangeRefused when more than the net payment would go out.
+    No units and ``paid`` is an amount-only refund; ``is_pending``: the money does not arrive before ``settle``. Raises
+    ChangeRefused when more than the net payment would go out.
     """
     record = Refund(_part(order, "Refund"), at, at, note)
     lines = {line.id: line for line in order.lines}
@@ -242,10 +244,32 @@ def refund(
         record.adjustments.append(Adjustment(number, "refund_discrepancy", difference, zero(order.currencies)))
     if paid.shop:
         sale = next((part for part in order.transactions if part.kind in {"sale", "capture"}), None)
-        record.transaction_ids.append(_transact(order, "refund", paid, at, sale.id if sale else None).id)
+        transaction = _transact(order, "refund", paid, at, sale.id if sale else None)
+        record.transaction_ids.append(transaction.id)
+        if is_pending:
+            transaction.status, transaction.processed_at = "pending", None
+            foretold = Adjustment(_part(order, "OrderAdjustment"), "refund_discrepancy", paid, zero(order.currencies))
+            record.adjustments.append(foretold)
     order.refunds.append(record)
     touch(order, at)
     return record
+
+
+def settle(order: Order, at: int) -> Refund:
+    """The money of a pending refund arrives: what foretold it is taken back. Raises ChangeRefused when none is pending."""
+    for record in order.refunds:
+        pending = [
+            part for part in order.transactions if part.id in record.transaction_ids and part.status == "pending"
+        ]
+        for part in pending:
+            part.status, part.processed_at = "success", at
+            number = _part(order, "OrderAdjustment")
+            taken_back = Adjustment(number, "pending_refund_discrepancy", part.amount.negative, zero(order.currencies))
+            record.adjustments.append(taken_back)
+        if pending:
+            touch(order, at)
+            return record
+    raise ChangeRefused("no refund is pending")
 
 
 def _refund_shipping(order: Order, record: Refund, amount: Money) -> Money:

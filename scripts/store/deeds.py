@@ -110,7 +110,11 @@ def _create_order(actions: Actions, deed: Deed, at: int | None) -> Order:
 
 
 def _refund(actions: Actions, deed: Deed, at: int | None) -> Order:
-    """``units`` by line id, ``quantity`` of the first line, ``shipping``, ``amount`` paid; nothing of these: everything."""
+    """``units`` by line id, ``quantity`` of the first line, ``shipping``, ``amount`` paid; nothing of these: everything.
+
+    ``pending``: the money arrives with settleRefund.
+    """
+    is_pending = bool(deed.get("pending"))
 
     def change(order: Order) -> Refund:
         when = at or clock.now()
@@ -120,7 +124,9 @@ def _refund(actions: Actions, deed: Deed, at: int | None) -> Order:
         shipping, amount = _money(order, deed.get("shipping")), _money(order, deed.get("amount"))
         if not units and shipping is None and amount is None:
             return changes.refund_all(order, when, note=deed.get("note"))
-        return changes.refund(order, when, units=units, shipping=shipping, paid=amount, note=deed.get("note"))
+        return changes.refund(
+            order, when, units=units, shipping=shipping, paid=amount, note=deed.get("note"), is_pending=is_pending
+        )
 
     return actions.refund(_id(deed), change)
 
@@ -162,6 +168,7 @@ DEEDS: dict[str, Callable[[Actions, Deed, int | None], Order | Customer | Produc
     "payOrder": lambda actions, deed, at: actions.pay(_id(deed), at=at),
     "fulfillOrder": lambda actions, deed, at: actions.fulfill(_id(deed), at=at, is_partial=bool(deed.get("partial"))),
     "refundOrder": _refund,
+    "settleRefund": lambda actions, deed, at: actions.settle_refund(_id(deed), at=at),
     "cancelOrder": lambda actions, deed, at: actions.cancel(_id(deed), at=at, reason=deed.get("reason", "customer")),
     "editOrder": _edit,
     "deleteOrder": lambda actions, deed, at: _deleted(actions.delete_order, deed, at),

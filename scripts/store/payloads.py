@@ -50,6 +50,7 @@ def order_payload(shop: Shop, order: Order) -> dict[str, Any]:
         "note_attributes": [],
         "number": order.number - 1000,
         "order_number": order.number,
+        "original_total_duties_set": None,
         "payment_gateway_names": [order.gateway],
         "phone": order.phone,
         "presentment_currency": order.presentment_currency,

@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from models.orders import TABLE
 from shopify import oauth, search
 from shopify.client import Client, Page
 from shopify.errors import (
@@ -21,12 +23,14 @@ from shopify.errors import (
     Throttled,
     Unauthorized,
 )
-from shopify.resource import Resource
+from shopify.resource import Resource, node_query
 from shopify.resources import RESOURCES
+from shopify.resources.orders import queries
 from shopify.resources.products import PAGE_VARIANTS
+from shopify.transport import exact
 
 ROOT = Path(__file__).parents[2]
-DOMAIN, BLINDED = "generated.myshopify.com", "blinded.myshopify.com"
+DOMAIN, BLINDED, LONG = "generated.myshopify.com", "blinded.myshopify.com", "long.myshopify.com"
 
 
 @dataclass
@@ -43,6 +47,11 @@ class Store:
 
     def add(self, domain: str, **settings: Any) -> None:
         self.shops[domain] = self.control("POST", "shops", domain=domain, isLive=False, **settings)
+
+    def act(self, domain: str, **action: Any) -> dict[str, Any]:
+        answer = self.control("POST", f"shops/{domain}/actions", webhooks="none", actions=[action])
+        done: dict[str, Any] = answer["done"][0]
+        return done
 
     def change(self, **settings: Any) -> None:
         self.control("PATCH", f"shops/{DOMAIN}", **settings)
@@ -118,6 +127,68 @@ def test_one_by_its_id_is_the_same_row_as_on_its_page(store, resource):
         assert resource.from_node(found.node) == row
         assert found.cost.requested == resource.node_cost
     assert client.node(resource, 1).node is None
+
+
+def test_a_webhook_and_a_read_tell_the_same_of_every_order_in_shop_currency(store):
+    """What no webhook carries aside: so an ordinary order's webhook makes no fetch, and differs from no read."""
+    client, orders = store.client(), RESOURCES["orders"]
+    told = {row.shopify_id: row for page in pages(client, orders) for row in orders.rows(page.nodes)[0]}
+    seen = set()
+    for shopify_id, read in told.items():
+        if read.columns["currency"] != read.columns["presentment_currency"] and read.children["refunds"]:
+            continue
+        body = store.control("GET", f"shops/{DOMAIN}/payload?kind=orders&id={shopify_id}")
+        row = orders.from_payload(json.loads(json.dumps(body), parse_float=exact))
+        assert row.is_whole
+        differs = TABLE.told_by_reads | (
+            {"closed_at"} if row.columns["cancelled_at"] else set()
+        )  # null in a payload still
+        columns = {name: value for name, value in read.columns.items() if name not in differs}
+        assert {name: value for name, value in row.columns.items() if name not in differs} == columns
+        assert row.children == {name: parts for name, parts in read.children.items() if name not in TABLE.told_by_reads}
+        seen |= {name for name, parts in read.children.items() if parts}
+    assert seen == {"line_items", "shipping_lines", "refunds", "refund_line_items", "transactions"}
+
+
+def test_every_list_of_an_order_is_read_to_its_end(store, monkeypatch):
+    # Given an order with more of everything than a page gives
+    store.add(LONG, orders=5, customers=5, products=5, plan="Enterprise")
+    lines = [{"price": "5.00"} for _ in range(queries.PAGE_LINES + 1)]
+    order = store.act(LONG, action="createOrder", lines=lines, shipping="5.00")
+    units = dict.fromkeys(order["lineIds"], 1)
+    store.act(LONG, action="refundOrder", id=order["id"], units=units, shipping="1.00", amount="100.00")
+    for _ in range(60):
+        store.act(LONG, action="refundOrder", id=order["id"], amount="0.10")
+    # When the page gives a part of it, then it says so
+    client, orders = store.client(domain=LONG), RESOURCES["orders"]
+    (found,) = (row for row in orders.rows(client.page(orders).nodes)[0] if not row.is_whole)
+    assert found.shopify_id == int(order["id"])
+    assert "line items" in found.incomplete_because
+    assert "refunds" in found.incomplete_because
+    # And by its id all of it comes, in however small pages
+    whole = orders.from_node(client.node(orders, found.shopify_id).node)
+    small = _in_small_pages(orders)
+    assert {nested.field for nested in small.nested} == {nested.field for nested in orders.nested}
+    for resource in (orders, small):
+        row = orders.from_node(client.node(resource, found.shopify_id).node)
+        assert row == whole
+        assert row.is_whole
+        assert {name: len(parts) for name, parts in row.children.items()} == {
+            "line_items": len(lines),
+            "shipping_lines": 1,
+            "refunds": 61,
+            "refund_line_items": len(lines),
+            "transactions": 62,
+        }
+    refund = row.children["refunds"][0]
+    assert (refund["shipping"], refund["discrepancy"]) == (Decimal("1.00"), Decimal("31.00"))
+
+
+def _in_small_pages(orders: Resource) -> Resource:
+    """Orders asked for with one of everything at a time."""
+    ones = dict.fromkeys(queries.NODE, 1)
+    nested = tuple(replace(each, query=each.query.replace("first: 250", "first: 1")) for each in orders.nested)
+    return replace(orders, node_query=node_query("order", queries.selection(**ones)), nested=nested)
 
 
 def test_what_a_page_could_not_hold_is_whole_when_fetched_by_its_id(store):

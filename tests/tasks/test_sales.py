@@ -115,3 +115,38 @@ def test_the_worked_example_comes_out_to_the_cent(shop, example, way):
         assert [told(each.sales) for each in report.days] == EXAMPLE[:day]
         assert (report.currency, report.days[0].date) == ("USD", FIRST.date())
     assert told(report.totals) == TOTALS
+
+
+def test_a_refund_on_its_way_is_a_return_from_its_day_and_is_read_again_until_it_arrived(shop, monkeypatch):
+    from tasks import fetches, tending  # noqa: PLC0415
+    from tasks.store import Fetch  # noqa: PLC0415
+
+    monkeypatch.setattr("tasks.store.PENDING_REREADS", (timedelta(0), timedelta(0)))
+    monkeypatch.setattr("models.refetches.FORGOTTEN_AFTER", timedelta(0))
+    asked = []
+    monkeypatch.setattr(
+        fetches, "enqueue", lambda tenant_id, wanted: asked.extend((tenant_id, each) for each in wanted)
+    )
+    # Given a refund whose money is on its way
+    made = shop.act(
+        {"action": "createOrder", "lines": [{"price": "100.00"}], "taxPermille": 100, "at": FIRST.isoformat()}
+    )
+    order = made["done"][0]
+    pending = {"units": {order["lineIds"][0]: 1}, "pending": True, "at": (FIRST + timedelta(days=1)).isoformat()}
+    shop.act({"action": "refundOrder", "id": order["id"], **pending})
+    by_reading(shop, by_id=True)
+    # Then it is a return of its day, and not a return of less than nothing
+    days = [told(each.sales) for each in sales(shop).days]
+    assert days[1] == ("0.00", "0.00", "-100.00", "-100.00", "0.00", "-10.00", "-110.00")
+    # And it is read again, and says the same once it has arrived
+    for is_settled in (False, True):
+        tending.tend.fn()
+        ours = [each for tenant_id, each in asked if tenant_id == shop.tenant_id]
+        assert ours == [Fetch("orders", int(order["id"]))]
+        asked.clear()
+        if is_settled:
+            shop.act({"action": "settleRefund", "id": order["id"]})
+        fetches.fetch_resource.fn(str(shop.tenant_id), "orders", int(order["id"]))
+        assert [told(each.sales) for each in sales(shop).days] == days
+    tending.tend.fn()
+    assert not [each for tenant_id, each in asked if tenant_id == shop.tenant_id]

@@ -23,7 +23,7 @@ from shopify.resources.orders.columns import (
     total,
     with_taxes,
 )
-from shopify.resources.orders.refunds import Adjustment, Refunded, amounts, day_of, reason_word
+from shopify.resources.orders.refunds import Adjustment, Refunded, amounts, day_of, pending_since, reason_word
 from shopify.row import Row
 from shopify.scalars import (
     Count,
@@ -248,7 +248,8 @@ def from_node(node: Mapping[str, Any]) -> Row:
         if "transactions" in told:
             transactions = (_transaction(each, refunds) for each in told["transactions"])
             lists["transactions"] = children(transactions, TRANSACTION_COLUMNS)
-    return row(shape, lists=lists, required=REQUIRED, gaps=gaps)
+    since = pending_since(lists.get("refunds", ()))
+    return row(shape, lists=lists, required=REQUIRED, gaps=gaps, pending_since=since)
 
 
 def _taxed(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,15 @@ from shopify.resources.orders.columns import (
     total,
     with_taxes,
 )
-from shopify.resources.orders.refunds import SHIPPING_REFUND, Adjustment, Refunded, amounts, day_of, reason_word
+from shopify.resources.orders.refunds import (
+    SHIPPING_REFUND,
+    Adjustment,
+    Refunded,
+    amounts,
+    day_of,
+    pending_since,
+    reason_word,
+)
 from shopify.row import Row
 from shopify.scalars import (
     Count,
@@ -224,7 +232,8 @@ def from_payload(payload: Mapping[str, Any]) -> Row:
             lists["refunds"] = children(refunds, REFUND_COLUMNS)
             lines = (line for refund in told["refunds"] for line in _refund_lines(refund))
             lists["refund_line_items"] = children(lines, REFUND_LINE_COLUMNS)
-    return row(shape, lists=lists, required=REQUIRED, gaps=gaps)
+    since = pending_since(lists.get("refunds", ()))
+    return row(shape, lists=lists, required=REQUIRED, gaps=gaps, pending_since=since)
 
 
 def _keep_totals(shape: dict[str, Any]) -> None:

@@ -56,11 +56,19 @@ def reason_word(text: str | None) -> str | None:
 def amounts(adjustments: Sequence[Adjustment], transactions: Sequence[Refunded], *, worth: Decimal) -> dict[str, Any]:
     """The columns that adjustments and transactions make; ``worth`` is what was taken back, with its taxes.
 
-    Raises ValueError if an amount of money that moved, or is on its way, is not known.
+    Shopify names the entry that foretells a pending refund now the one reason, now the other, but it is of the amount on
+    its way, and the one that takes it back is named for what it is. What is named so beyond that amount foretells money
+    of which we were not told. Raises ValueError if an amount of money that moved, or is on its way, is not known.
     """
     paid = _known(each for each in transactions if each.is_paid)
     on_its_way = _known(each for each in transactions if each.is_pending)
-    discrepancy, tax = _discrepancy(adjustments, paid=paid, on_its_way=on_its_way, worth=worth)
+    foretold = total(each.amount + each.tax for each in adjustments if each.reason == PENDING_DISCREPANCY)
+    booked = [each for each in adjustments if each.reason != PENDING_DISCREPANCY]
+    discrepancy, tax = total(each.amount for each in booked), total(each.tax for each in booked)
+    if on_its_way and paid + on_its_way == worth - discrepancy - tax - foretold:
+        discrepancy += foretold  # the entries explain all of the money: none foretells any
+    else:
+        discrepancy += min(foretold, on_its_way) - on_its_way
     return {
         "discrepancy": discrepancy,
         "discrepancy_tax": tax,
@@ -68,7 +76,7 @@ def amounts(adjustments: Sequence[Adjustment], transactions: Sequence[Refunded],
             {"reason": each.reason, "amount": each.amount, "tax": each.tax}
             for each in sorted(adjustments, key=lambda each: each.shopify_id)
         ],
-        "is_pending": any(each.is_pending for each in transactions),
+        "is_pending": foretold > 0 or any(each.is_pending for each in transactions),
     }
 
 
@@ -80,28 +88,12 @@ def _known(transactions: Iterable[Refunded]) -> Decimal:
     return total(known)
 
 
-def _discrepancy(
-    adjustments: Iterable[Adjustment], *, paid: Decimal, on_its_way: Decimal, worth: Decimal
-) -> tuple[Decimal, Decimal]:
-    """The discrepancy that is left once what is on its way has arrived, and the tax of it.
-
-    Shopify names the entry that foretells a pending refund now the one reason, now the other, but it is of the amount on
-    its way, and the one that takes it back is named for what it is. What is named so beyond that amount foretells money
-    of which we were not told. Where the entries explain all of the money, what is on its way included, none foretells.
-    """
-    amount, tax, foretold = ZERO, ZERO, ZERO
-    for each in adjustments:
-        if each.reason == PENDING_DISCREPANCY:
-            foretold += each.amount + each.tax
-        else:
-            amount += each.amount
-            tax += each.tax
-    if paid + on_its_way == worth - amount - tax - foretold:
-        return amount + foretold, tax
-    return amount + min(foretold, on_its_way) - on_its_way, tax
-
-
 def day_of(refund: Mapping[str, Any], order: Mapping[str, Any]) -> datetime | None:
     """When it was processed; Shopify may say neither that nor when it was made, and then it is its order's day."""
     found: datetime | None = refund.get("processed_at") or refund.get("created_at") or order.get("processed_at")
     return found
+
+
+def pending_since(refunds: Iterable[Mapping[str, Any]]) -> datetime | None:
+    """Since when money is on its way, of the refund whose money is so longest."""
+    return min((each["processed_at"] for each in refunds if each["is_pending"] and each["processed_at"]), default=None)
