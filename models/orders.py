@@ -118,7 +118,10 @@ class ShippingLine(Child, table=True):
     """An id below zero stands for one that Shopify did not give, here and in every table of parts."""
 
     __tablename__ = "shipping_lines"
-    __table_args__ = (Index("shipping_lines_order", "tenant_id", "order_shopify_id"),)
+    __table_args__ = (
+        Index("shipping_lines_order", "tenant_id", "order_shopify_id"),
+        Index("shipping_lines_removed", "tenant_id", "order_shopify_id", postgresql_where=text("is_removed")),
+    )
 
     order_shopify_id: int = shopify_id_field()
     title: str | None = None

@@ -86,19 +86,22 @@ sold_lines as (
     where not coalesce(gift_card, false) and price is not null and quantity is not null
     group by sold.day
 ),
-sold_shipping as (  -- of each order
-    select sold.day, sold.shopify_id,
-           coalesce(sum(amounts.paid) filter (where not amounts.is_removed), 0) as kept,
-           coalesce(sum(amounts.paid) filter (where amounts.is_removed), 0) as removed,
-           coalesce(sum(amounts.taken_off) filter (where not amounts.is_removed), 0) as taken_off
+sold_shipping as (
+    select sold.day,
+           sum(coalesce(discounted_price, price, 0)
+               - case when taxes_included then coalesce(total_tax, 0) else 0 end) as shipping
     from sold
     join shipping_lines as lines on lines.tenant_id = :tenant_id and lines.order_shopify_id = sold.shopify_id
-    cross join lateral (
-        select coalesce(is_removed, false) as is_removed,
-               coalesce(discounted_price, price, 0)
-                   - case when taxes_included then coalesce(total_tax, 0) else 0 end as paid,
-               coalesce(discounted_price - current_discounted_price, 0) as taken_off
-    ) as amounts
+    where not coalesce(is_removed, false)
+    group by sold.day
+),
+removed_shipping as (  -- of each order: few have any
+    select sold.day, sold.shopify_id,
+           sum(coalesce(discounted_price, price, 0)
+               - case when taxes_included then coalesce(total_tax, 0) else 0 end) as removed
+    from sold
+    join shipping_lines as lines on lines.tenant_id = :tenant_id and lines.order_shopify_id = sold.shopify_id
+    where is_removed
     group by sold.day, sold.shopify_id
 ),
 taken_back as (
@@ -131,13 +134,21 @@ taken_back_lines as (
 booked (day, gross, discounts, returns, shipping, taxes, duties) as (
     select day, gross, -discounts, 0, 0, 0, 0 from sold_lines
     union all
-    select day, 0, 0, 0, 0, taxes, duties from sold
+    select day, 0, 0, 0, 0, sum(taxes), sum(duties) from sold group by day
     union all
-    select day, 0, 0, 0, kept + case when removed = 0 then 0 else least(removed, greatest(0, (
-               select coalesce(sum(shipping), 0) from refunds
-               where refunds.tenant_id = :tenant_id and refunds.order_shopify_id = sold_shipping.shopify_id
-           ) - taken_off)) end, 0, 0
-    from sold_shipping
+    select day, 0, 0, 0, shipping, 0, 0 from sold_shipping
+    union all
+    select day, 0, 0, 0, least(removed, greatest(0, refunded.shipping - left_lines.taken_off)), 0, 0
+    from removed_shipping
+    cross join lateral (
+        select coalesce(sum(shipping), 0) as shipping from refunds
+        where refunds.tenant_id = :tenant_id and refunds.order_shopify_id = removed_shipping.shopify_id
+    ) as refunded
+    cross join lateral (
+        select coalesce(sum(discounted_price - current_discounted_price), 0) as taken_off from shipping_lines as lines
+        where lines.tenant_id = :tenant_id and lines.order_shopify_id = removed_shipping.shopify_id
+          and not coalesce(is_removed, false)
+    ) as left_lines
     union all
     select day, 0, 0, -returns, 0, -taxes, 0 from taken_back_lines
     union all

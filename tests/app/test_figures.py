@@ -82,6 +82,65 @@ def test_a_range_holds_both_of_its_days(ask, write):
     assert ask("stats", to="2026-01-02").json["totalOrders"] == 2
 
 
+def sold(shopify_id, *, day=0, currency="USD", refunded_on=None):
+    """An order of 20.00 with 2.00 off and 1.80 of tax, taken back whole on a day if one is given."""
+    line = {"shopify_id": shopify_id, "quantity": 2, "price": Decimal(10), "allocated_discount": Decimal(2)}
+    refunds, returned = [], []
+    if refunded_on is not None:
+        refunds = [{"shopify_id": shopify_id, "processed_at": NEW_YEAR + timedelta(days=refunded_on)}]
+        amounts = {"subtotal": Decimal(18), "total_tax": Decimal("1.8")}
+        returned = [{"shopify_id": shopify_id, "refund_shopify_id": shopify_id} | amounts]
+    version = order(shopify_id, "19.80", day=day, currency=currency)
+    children = {"line_items": [line], "refunds": refunds, "refund_line_items": returned}
+    return replace(version, columns={**version.columns, "total_tax": Decimal("1.8")}, children=children)
+
+
+def test_sales_are_told_by_the_day_with_their_totals(ask, write):
+    write(orders.TABLE, sold(1), sold(2, refunded_on=2), sold(3, currency="EUR"))
+    nothing = dict.fromkeys(("grossSales", "discounts", "returns", "netSales", "shipping", "taxes"), "0.00")
+    nothing |= {"duties": "0.00", "totalSales": "0.00"}
+    first = {"grossSales": "40.00", "discounts": "-4.00", "netSales": "36.00", "taxes": "3.60", "totalSales": "39.60"}
+    back = {"returns": "-18.00", "netSales": "-18.00", "taxes": "-1.80", "totalSales": "-19.80"}
+    found = ask("sales").json
+    assert (found["timezone"], found["currency"], found["coverage"]["complete"]) == ("UTC", "USD", False)
+    assert found["days"] == [
+        nothing | {"date": "2026-01-01"} | first,
+        nothing | {"date": "2026-01-02"},
+        nothing | {"date": "2026-01-03"} | back,
+    ]
+    assert found["totals"] == nothing | first | {
+        "returns": "-18.00",
+        "netSales": "18.00",
+        "taxes": "1.80",
+        "totalSales": "19.80",
+    }
+
+
+def test_a_range_of_sales_holds_both_of_its_days_and_may_lie_beyond_them(ask, write):
+    write(orders.TABLE, sold(1), sold(2, day=1), sold(3, day=2))
+
+    def gross(**query):
+        return [day["grossSales"] for day in ask("sales", **query).json["days"]]
+
+    assert gross() == ["20.00"] * 3
+    assert gross(**{"from": "2026-01-02"}) == ["20.00"] * 2
+    assert gross(to="2026-01-02") == ["20.00"] * 2
+    assert gross(**{"from": "2025-12-31", "to": "2026-01-01"}) == ["0.00", "20.00"]
+    assert gross(**{"from": "2026-02-01"}) == ["0.00"]
+    assert gross(to="2025-01-01") == []
+
+
+def test_a_shop_without_orders_has_no_days_of_sales(ask):
+    found = ask("sales").json
+    assert (found["currency"], found["days"], found["totals"]["totalSales"]) == (None, [], "0.00")
+
+
+def test_sales_of_ten_years_at_most_are_told(ask, write):
+    write(orders.TABLE, sold(1), sold(2, day=-365 * 50))
+    assert 3650 < len(ask("sales").json["days"]) < 3660
+    assert ask("sales", **{"from": "1900-01-01"}).status_code == 400
+
+
 def test_every_day_of_the_range_is_there(ask, write):
     write(orders.TABLE, order(1, "10"), order(2, "10", day=3))
     assert [day["orders"] for day in ask("orders-trend").json["days"]] == [1, 0, 0, 1]
@@ -97,7 +156,7 @@ def test_one_order_with_an_absurd_date_does_not_make_the_trend_endless(ask, writ
     assert ask("orders-trend", **{"from": "1900-01-01"}).status_code == 400
 
 
-@pytest.mark.parametrize("path", ["stats", "orders-trend"])
+@pytest.mark.parametrize("path", ["stats", "orders-trend", "sales"])
 @pytest.mark.parametrize(
     ("query", "named"),
     [
@@ -151,6 +210,7 @@ def test_a_shop_sees_its_own_figures_alone(write, client, new_shop):
     other = new_shop()
     assert client.get("/api/stats", headers=other.headers).json["totalOrders"] == 0
     assert client.get("/api/orders-trend", headers=other.headers).json["days"] == []
+    assert client.get("/api/sales", headers=other.headers).json["days"] == []
     assert client.get("/api/top-customers", headers=other.headers).json["customers"] == []
 
 

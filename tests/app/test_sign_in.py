@@ -17,6 +17,7 @@ SHOPS_OWN = [
     ("GET", "/api/stats"),
     ("GET", "/api/top-customers"),
     ("GET", "/api/orders-trend"),
+    ("GET", "/api/sales"),
     ("GET", "/api/sync-status"),
     ("POST", "/api/sync"),
     ("GET", f"/api/sync/{NOBODYS}"),

@@ -95,6 +95,15 @@ def test_a_webhook_after_a_read_that_saw_the_end_of_its_second_changes_nothing(
     assert stored().current_total_price == Decimal(20)
 
 
+def test_what_no_webhook_carries_makes_no_read_differ_from_one(order, write_webhook, write_read, stored):
+    paid = order(second=10, net_payment=Decimal(10), edited=False, line_items=[])
+    paid = replace(paid, children=paid.children | {"transactions": [{"shopify_id": 4, "kind": "sale"}]})
+    write_webhook(order(second=10, line_items=[]), at=10.2)
+    assert write_read(paid, at=10.3).ambiguous == frozenset()
+    assert stored().net_payment == Decimal(10)
+    assert write_webhook(order(second=10, line_items=[]), at=10.9).ambiguous == frozenset()
+
+
 def test_a_webhook_after_a_read_within_its_second_is_ambiguous(order, write_webhook, write_read):
     write_read(order(second=10, price="20"), at=10.5)
     assert write_webhook(order(second=10, price="10"), at=10.9).ambiguous == {1}

@@ -87,6 +87,13 @@ def upgrade() -> None:
         *_money("price", "discounted_price", "current_discounted_price", "total_tax"),
         _json("tax_lines"),
     )
+    op.create_index(
+        "shipping_lines_removed",
+        "shipping_lines",
+        ["tenant_id", "order_shopify_id"],
+        unique=False,
+        postgresql_where=sa.text("is_removed"),
+    )
     _create_part(
         "refund_line_items",
         sa.Column("refund_shopify_id", sa.BigInteger(), nullable=False),
