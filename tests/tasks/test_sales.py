@@ -1,17 +1,22 @@
 """The worked example of a shop's sales, carried out in the simulated Shopify: to the cent, by whichever way it came."""
 
 import base64
+import random
 from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 
 import pytest
+from sqlmodel import col, select
 
 import settings
 from models import sales_report, tenants
 from models.database import transaction
+from models.orders import Transaction
 from models.versions import Origin
 from shopify.client import Client
 from shopify.resources import RESOURCES
 from shopify.webhooks import WebhookHeaders
+from tests.tasks.waiting import equal
 
 pytestmark = pytest.mark.long
 
@@ -65,6 +70,12 @@ def sales(shop):
         tenant = tenants.get(session, shop.tenant_id)
         first, last = sales_report.span(session, tenant)
         return sales_report.report(session, tenant, first=first, last=last)
+
+
+def transactions(shop):
+    with transaction() as session:
+        kept = session.exec(select(Transaction).where(col(Transaction.tenant_id) == shop.tenant_id)).all()
+        return sorted((each.kind, each.amount) for each in kept)
 
 
 def told(sales):
@@ -150,3 +161,17 @@ def test_a_refund_on_its_way_is_a_return_from_its_day_and_is_read_again_until_it
         assert [told(each.sales) for each in sales(shop).days] == days
     tending.tend.fn()
     assert not [each for tenant_id, each in asked if tenant_id == shop.tenant_id]
+
+
+def test_the_worked_example_arrives_shuffled_and_doubled_with_all_of_its_webhooks(shop, example, worker, monkeypatch):
+    from tasks import webhooks  # noqa: PLC0415
+
+    monkeypatch.setattr("tasks.store.SETTLING", timedelta(seconds=2.1))
+    sent = [webhook for day in example() for webhook in day] * 2
+    random.Random(3).shuffle(sent)
+    for each in sent:
+        webhooks.accept(shop.tenant_id, WebhookHeaders.of(each["headers"]), base64.b64decode(each["body"]))
+    equal(lambda: [told(each.sales) for each in sales(shop).days], lambda: EXAMPLE)
+    moved = [("refund", Decimal("48.90")), ("refund", Decimal("85.80")), ("sale", Decimal("139.70"))]
+    equal(lambda: transactions(shop), lambda: moved)
+    assert [told(each.sales) for each in sales(shop).days] == EXAMPLE
