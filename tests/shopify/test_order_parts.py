@@ -112,6 +112,7 @@ def test_a_key_that_is_absent_from_a_line_is_not_made_up(key):
     payload = sample("order_payload", line_items=[without(sample("line_payload"), key)])
     absent = {"tax_lines": ("total_tax", "tax_lines"), "discount_allocations": ("allocated_discount",)}.get(key, (key,))
     assert from_payload(payload).children["line_items"][0] == LINE_ROW | dict.fromkeys(absent)
+    assert line_of(**{key: None}) == LINE_ROW | dict.fromkeys(absent)
 
 
 def test_a_gift_card_is_one():
@@ -287,3 +288,10 @@ def test_times_are_in_utc_whatever_their_offset():
     refund = sample("refund_payload", processed_at="2026-11-03T23:30:00-05:00")
     child = from_payload(sample("order_payload", refunds=[refund]))
     assert child.children["refunds"][0]["processed_at"] == datetime(2026, 11, 4, 4, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", ["line_items", "shipping_lines", "refunds"])
+def test_a_list_that_is_null_or_absent_is_left_alone(name):
+    null, absent = sample("order_payload", **{name: None}), without(sample("order_payload"), name)
+    assert from_payload(null) == from_payload(absent)
+    assert name not in from_payload(null).children

@@ -200,12 +200,14 @@ def test_refunded_shipping_without_taxes_is_told_by_its_lines_alone():
 
 @pytest.mark.parametrize("key", ["refund_line_items", "order_adjustments", "transactions"])
 def test_a_refund_that_lacks_a_list_has_to_be_fetched(key):
-    payload = payload_of()
-    del payload["refunds"][0][key]
-    row = from_payload(payload)
-    assert not {"refunds", "refund_line_items"} & row.children.keys()
-    assert "total_refunded" not in row.columns
-    assert not row.is_whole
+    null, absent = payload_of(), payload_of()
+    null["refunds"][0][key] = None
+    del absent["refunds"][0][key]
+    for payload in (null, absent):
+        row = from_payload(payload)
+        assert not {"refunds", "refund_line_items"} & row.children.keys()
+        assert "total_refunded" not in row.columns
+        assert not row.is_whole
 
 
 def test_pending_money_in_the_buyers_currency_has_to_be_fetched():
@@ -218,6 +220,12 @@ def test_duties_that_are_paid_back_are_kept():
     assert row.children["refunds"][0]["duties"] == D("4.50")
     row = SHAPES["payload"](duties={"duties": [{"duty_id": 1}]}, total_duties_set=money("4.50"))
     assert row.children["refunds"][0]["duties"] == D("4.50")
+
+
+def test_duties_that_are_paid_back_without_their_amount_have_to_be_fetched():
+    row = SHAPES["payload"](duties={"duties": [{"duty_id": 1}]}, total_duties_set=None)
+    assert "refunds" not in row.children
+    assert not row.is_whole
 
 
 @pytest.mark.parametrize("field", ["createdAt", "processedAt", "note", "duties", "return"])

@@ -78,8 +78,8 @@ class _Line(TypedDict, total=False):
     price_set: RestMoneySet
     total_discount: Money | None
     total_discount_set: RestMoneySet
-    tax_lines: list[_TaxLine]
-    discount_allocations: list[_Allocation]
+    tax_lines: list[_TaxLine] | None
+    discount_allocations: list[_Allocation] | None
 
 
 @with_config(REST)
@@ -93,7 +93,7 @@ class _ShippingLine(TypedDict, total=False):
     discounted_price: Money | None
     discounted_price_set: RestMoneySet
     current_discounted_price_set: RestMoneySet
-    tax_lines: list[_TaxLine]
+    tax_lines: list[_TaxLine] | None
 
 
 @with_config(REST)
@@ -136,11 +136,12 @@ class _Refund(TypedDict, total=False):
     created_at: Time | None
     processed_at: Time | None
     note: Text | None
+    duties: Any
     total_duties_set: RestMoneySet
-    refund_line_items: list[_RefundLine]
+    refund_line_items: list[_RefundLine] | None
     refund_shipping_lines: list[_RefundShippingLine] | None
-    order_adjustments: list[_Adjustment]
-    transactions: list[_RefundTransaction]
+    order_adjustments: list[_Adjustment] | None
+    transactions: list[_RefundTransaction] | None
 
 
 def _codes(value: object) -> object:
@@ -193,9 +194,9 @@ class _Payload(TypedDict, total=False):
     discount_codes: Annotated[list[Text] | None, BeforeValidator(_codes)]
     payment_gateway_names: list[Text] | None
     source_name: Text | None
-    line_items: list[_Line]
-    shipping_lines: list[_ShippingLine]
-    refunds: list[_Refund]
+    line_items: list[_Line] | None
+    shipping_lines: list[_ShippingLine] | None
+    refunds: list[_Refund] | None
 
 
 _PAYLOAD: TypeAdapter[Any] = TypeAdapter(_Payload)
@@ -213,7 +214,7 @@ def from_payload(payload: Mapping[str, Any]) -> Row:
     tell it where that is the shop's, and elsewhere the order has to be fetched.
     """
     shape = validated(_PAYLOAD, payload, resource=NAME, gid_kind=GID_KIND)
-    told = {name: shape.pop(name) for name in _LISTS if name in shape}
+    told = {name: found for name in _LISTS if (found := shape.pop(name, None)) is not None}
     _keep_totals(shape)
     lists: dict[str, list[dict[str, Any]]] = {}
     gaps: list[str] = []
@@ -289,8 +290,10 @@ def _taxes_of(lines: Iterable[Mapping[str, Any]]) -> Decimal | None:
 
 def _refund(refund: Mapping[str, Any], order: Mapping[str, Any], shipping_taxes: Decimal | None) -> dict[str, Any]:
     """A refund's columns. Raises _NotTold."""
-    if "refund_line_items" not in refund or "order_adjustments" not in refund:
+    if refund.get("refund_line_items") is None or refund.get("order_adjustments") is None:
         raise _NotTold("a refund is told without its lines")
+    if refund.get("duties") not in _NO_DUTIES and refund.get("total_duties_set") is None:
+        raise _NotTold("a refund's duties are told without their amount")
     transactions = _transactions(refund, order)
     booked = identified(refund["order_adjustments"], "OrderAdjustment", refund["shopify_id"])
     adjustments = [
@@ -323,12 +326,13 @@ def _refund(refund: Mapping[str, Any], order: Mapping[str, Any], shipping_taxes:
     }
 
 
+_NO_DUTIES = (None, [], {"duties": []})
 _BUYERS_ALONE = "what was refunded is told in the buyer's currency only"
 
 
 def _transactions(refund: Mapping[str, Any], order: Mapping[str, Any]) -> list[Refunded]:
     """Amounts only where the buyer's currency, in which they are told, is the shop's."""
-    if "transactions" not in refund:
+    if refund.get("transactions") is None:
         raise _NotTold("a refund is told without its transactions")
 
     def amount_of(transaction: Mapping[str, Any]) -> Decimal | None:

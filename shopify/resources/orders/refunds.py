@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from shopify.resources.orders.columns import ZERO, total
+from shopify.resources.orders.columns import total
 
 #: The reason of an adjustment that takes back, or foretells, money on its way.
 PENDING_DISCREPANCY = "pending_refund_discrepancy"
