@@ -13,6 +13,9 @@ from models.tenants import Tenant, TenantStatus, Write
 #: A mark whose fetch has not come by then lost its message to a crash, and is given a new one.
 FORGOTTEN_AFTER = timedelta(minutes=2)
 
+#: A fetch takes moments; what takes longer is told of.
+OVERDUE_AFTER = timedelta(minutes=1)
+
 
 class Refetch(SQLModel, table=True):
     """A mark. It goes when a read that began after ``marked_at`` has been written."""
@@ -127,6 +130,18 @@ def postpone(session: Session, tenant_id: uuid.UUID, resource: str, shopify_id: 
     found = get(session, tenant_id, resource, shopify_id)
     if found is not None:
         found.due_at = until
+
+
+_OUTSTANDING = """
+select count(*) from refetches
+where tenant_id = :tenant_id and resource = :resource and reason <> :pending and first_marked_at < :before
+"""
+
+
+def outstanding(session: Session, tenant_id: uuid.UUID, resource: str) -> int:
+    """How many are known in part and should have been fetched by now."""
+    values = {"tenant_id": tenant_id, "resource": resource, "pending": PENDING, "before": now() - OVERDUE_AFTER}
+    return int(session.execute(text(_OUTSTANDING), values).scalar_one())
 
 
 def forgotten(session: Session, *, limit: int) -> Sequence[Refetch]:

@@ -15,13 +15,14 @@ Where Shopify does not say how it reckons, this is how we do:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from decimal import Decimal
 
 from sqlalchemy import text
 from sqlmodel import Session
 
+from models import refetches
 from models.analytics import Coverage, coverage, currency_of
 from models.tenants import Tenant
 
@@ -207,4 +208,14 @@ def report(session: Session, tenant: Tenant, *, first: date | None, last: date |
     totals = Sales()
     for each in days:
         totals = totals.plus(each.sales)
-    return SalesReport(tenant.timezone, currency, days, totals, coverage(session, tenant))
+    return SalesReport(tenant.timezone, currency, days, totals, _coverage(session, tenant))
+
+
+def _coverage(session: Session, tenant: Tenant) -> Coverage:
+    """As of every figure; besides, of an order that is still to be fetched its refunds may be missing."""
+    found = coverage(session, tenant)
+    waiting = refetches.outstanding(session, tenant.id, "orders")
+    if not waiting:
+        return found
+    lack = f"orders: {waiting} {'is' if waiting == 1 else 'are'} still to be fetched"
+    return replace(found, is_complete=False, reason=f"{found.reason}; {lack}" if found.reason else lack)

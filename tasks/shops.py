@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a worker's thread may sleep for a budget; for more it gives the thread back.
 LONGEST_SLEEP = 0.2
-#: Points kept back from syncs, so that a webhook's refetch never waits behind them.
-RESERVE = 100
+#: Points kept back from syncs, so that a webhook's refetch, of an order at most, never waits behind them.
+RESERVE = 120
 
 
 def ask(

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 
-from models import orders, sales_report, tenants, versions
+from models import orders, refetches, sales_report, tenants, versions
 from models.database import transaction
 from models.sales_report import Sales
 from tests.models.rows import NEW_YEAR, Version
@@ -200,6 +200,17 @@ def test_a_refund_line_of_a_line_that_nobody_knows_is_a_return(ask, write_webhoo
 
 def test_nothing_known_is_nothing_claimed(ask):
     assert (ask().days, ask().totals) == ([], Sales())
+
+
+def test_what_should_have_been_fetched_by_now_may_be_missing(ask, tenant, monkeypatch):
+    with tenants.write(tenant.id) as write:
+        refetches.mark(write, "orders", [1], "its refunds are told without their lines")
+        refetches.mark(write, "products", [1], "more variants than were read")
+        refetches.mark_for_later(write, "orders", 2, due_at=NEW_YEAR)
+    assert "fetched" not in ask().coverage.reason  # it was told of just now
+    monkeypatch.setattr(refetches, "OVERDUE_AFTER", timedelta(0))
+    assert ask().coverage.reason.endswith("; orders: 1 is still to be fetched")
+    assert not ask().coverage.is_complete
 
 
 def test_the_range_leads_to_what_is_read(tenant, write_webhook):

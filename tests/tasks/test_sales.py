@@ -175,3 +175,9 @@ def test_the_worked_example_arrives_shuffled_and_doubled_with_all_of_its_webhook
     moved = [("refund", Decimal("48.90")), ("refund", Decimal("85.80")), ("sale", Decimal("139.70"))]
     equal(lambda: transactions(shop), lambda: moved)
     assert [told(each.sales) for each in sales(shop).days] == EXAMPLE
+
+
+def test_what_is_kept_back_from_syncs_pays_for_any_fetch_by_id(migrated):
+    from tasks.shops import RESERVE  # noqa: PLC0415
+
+    assert all(resource.node_cost <= RESERVE for resource in RESOURCES.values())
