@@ -28,9 +28,13 @@ IMPERSONAL = {
         "fulfillment_status",
         "cancel_reason",
         "source_name",
+        "payment_gateway_names",
     },
-    "line_items": {"sku", "vendor"},
-    "refunds": set(),
+    "line_items": {"sku", "vendor", "tax_lines"},
+    "shipping_lines": {"tax_lines"},
+    "refunds": {"adjustments"},
+    "refund_line_items": {"restock_type"},
+    "transactions": {"kind", "status", "gateway", "error_code"},
 }
 #: Types of columns that are no text.
 FIGURES = (

@@ -326,7 +326,7 @@ def _refund(refund: Mapping[str, Any], order: Mapping[str, Any], shipping_taxes:
     }
 
 
-_NO_DUTIES = (None, [], {"duties": []})
+_NO_DUTIES: tuple[Any, ...] = (None, [], {"duties": []})
 _BUYERS_ALONE = "what was refunded is told in the buyer's currency only"
 
 
