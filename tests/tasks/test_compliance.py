@@ -144,11 +144,16 @@ def assert_nothing_is_left():
     assert messages_that_say(*TRACES) == []
 
 
+def a_refund(**changes):
+    """As an order carries it; it took nothing back."""
+    return {"id": 7001, "refund_line_items": [], "order_adjustments": [], "transactions": []} | changes
+
+
 class TestAPersonIsForgotten:
     def test_nothing_of_the_person_is_left_in_the_tables_and_figures_stay(self, shop, worker, tell, redact):
         # Given a customer with an order, a guest order of theirs, and another customer's
         tell(shop, "customers/create", the_customer())
-        tell(shop, "orders/create", the_order(refunds=[{"id": 7001, "note": f"{NAME} is sorry", "transactions": []}]))
+        tell(shop, "orders/create", the_order(refunds=[a_refund(note=f"{NAME} is sorry")]))
         tell(shop, "orders/create", the_order(GUEST_ORDER, customer=None))
         tell(shop, "orders/create", an_order(5, email="bo@example.com", note="mine", customer={"id": 9}))
         # And what could not be stored, and a line that names them
@@ -186,7 +191,7 @@ class TestAPersonIsForgotten:
         done(shop)
         # When webhooks come late: the customer, an order never seen, the guest order, one that lost its customer since
         tell(shop, "customers/update", the_customer())
-        tell(shop, "orders/create", the_order(refunds=[{"id": 7001, "note": NAME, "transactions": []}]))
+        tell(shop, "orders/create", the_order(refunds=[a_refund(note=NAME)]))
         tell(shop, "orders/create", the_order(GUEST_ORDER, customer=None))
         eventually(lambda: one(Order, shop, shopify_id=ORDER))
         tell(shop, "orders/updated", the_order(customer=None, updated_at="2026-03-02T10:00:00-05:00"))

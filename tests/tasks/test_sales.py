@@ -181,3 +181,11 @@ def test_what_is_kept_back_from_syncs_pays_for_any_fetch_by_id(migrated):
     from tasks.shops import RESERVE  # noqa: PLC0415
 
     assert all(resource.node_cost <= RESERVE for resource in RESOURCES.values())
+
+
+def test_the_worked_example_comes_out_of_a_bulk_operation_whose_file_tells_of_refunds_in_part(shop, example, worker):
+    list(example())
+    run = shop.sync(mode="bulk")
+    assert (run.status, run.error) == ("completed", None)
+    equal(lambda: [told(each.sales) for each in sales(shop).days], lambda: EXAMPLE)
+    assert len(transactions(shop)) == 3
