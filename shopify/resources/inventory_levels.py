@@ -157,6 +157,7 @@ RESOURCE = Resource(
             field="inventoryLevels",
             query=nested_query("inventoryItem", "inventoryLevels", _LEVEL),
             cost=cost.OBJECT + cost.connection(PAGE_SIZE, *_LEVEL_OBJECTS),
+            root="inventoryItem",
         ),
     ),
 )

@@ -4,6 +4,7 @@ import json
 import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
@@ -179,10 +180,11 @@ def test_taxes_included_in_prices_are_taken_out_of_them(ask, write_webhook):
     assert second == Sales(returns=D(-90), shipping=D(-10), taxes=D(-10))
 
 
-def test_a_refund_is_of_the_shops_own_day(ask, tenant, write_webhook):
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_a_refund_is_of_the_shops_own_day(ask, tenant, write_webhook, zone):
     with tenants.write(tenant.id) as write:
-        write.tenant.timezone = "Asia/Tokyo"
-    midnight = datetime(2026, 1, 9, 15, tzinfo=UTC)  # of the tenth in Tokyo
+        write.tenant.timezone = zone
+    midnight = datetime(2026, 1, 10, tzinfo=ZoneInfo(zone)).astimezone(UTC)
     refunds = [
         refund(number, processed_at=midnight + timedelta(seconds=second)) for number, second in ((1, -1), (2, 0))
     ]

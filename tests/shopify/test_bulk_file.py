@@ -99,6 +99,14 @@ def test_a_child_of_a_kind_that_was_not_asked_for_makes_the_file_invalid():
         read(file_of(stranger))
 
 
+def test_a_shipping_line_to_which_shopify_gave_no_id_costs_its_order_nothing():
+    parent = {"__parentId": "gid://shopify/Order/1"}
+    unnamed, named = {"id": None, "title": "Pickup"}, {"id": "gid://shopify/ShippingLine/5", "title": "Standard"}
+    (found,) = read(file_of([*an_order(1, 11), unnamed | parent, named | parent]))
+    assert found.nodes[0]["shippingLines"]["nodes"] == [unnamed, named]
+    assert shape([found]) == [("gid://shopify/Order/1", ["gid://shopify/LineItem/11"])]
+
+
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(monkeypatch):
     monkeypatch.setattr(bulk_file, "MAX_LINE", 1000)
     with pytest.raises(FileInvalid, match="longer"):

@@ -1,6 +1,7 @@
 """The client against the simulated Shopify: real paging, real costs, real faults."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -182,6 +183,14 @@ def test_every_list_of_an_order_is_read_to_its_end(store, monkeypatch):
         }
     refund = row.children["refunds"][0]
     assert (refund["shipping"], refund["discrepancy"]) == (Decimal("1.00"), Decimal("31.00"))
+
+
+def test_shipping_lines_that_were_removed_are_asked_for_wherever_others_are():
+    orders = RESOURCES["orders"]
+    (rest,) = (nested.query for nested in orders.nested if nested.field == "shippingLines")
+    for query in (orders.page_query, orders.node_query, orders.nodes_query, orders.bulk.selection, rest):
+        (arguments,) = re.findall(r"shippingLines\(([^)]*)\)", query)
+        assert "includeRemovals: true" in arguments
 
 
 def _in_small_pages(orders: Resource) -> Resource:
