@@ -33,8 +33,8 @@ class Api:
     def get(self, path: str, **query: str | int | None) -> Any:
         return self._call("GET", path, query=query)
 
-    def post(self, path: str, body: Mapping[str, object]) -> Any:
-        return self._call("POST", path, body=body)
+    def post(self, path: str, body: Mapping[str, object], **query: str | int | None) -> Any:
+        return self._call("POST", path, query=query, body=body)
 
     def patch(self, path: str, body: Mapping[str, object]) -> Any:
         return self._call("PATCH", path, body=body)

@@ -1,34 +1,30 @@
 """Signed webhooks as fast as they are answered, over connections that are kept: a process of its own beside the server.
 
-``python -m scripts.benchmarks.load URL`` reads what to send from stdin (JSON: ``domain``, ``secret``, ``payload``,
-``connections``, ``seconds``, ``run``) and prints what came of it.
+``python -m scripts.benchmarks.load URL`` reads what to send from stdin (JSON: ``domain``, ``secret``, ``orders``, ``first``,
+``count``, ``connections``, ``run``) and prints what came of it. The requests are made before the first is sent: what signing
+costs is Shopify's.
 """
 
 import asyncio
 import base64
 import hashlib
 import hmac
-import itertools
 import json
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-#: Stand in the payload for what is different in every webhook.
-_ID, _UPDATED_AT = 10**15 + 1, "2001-01-01T00:00:00Z"
+from scripts.benchmarks import payloads
 
 
 class Load:
-    def __init__(self, url: str, order: dict[str, Any]) -> None:
+    def __init__(self, url: str, wanted: dict[str, Any]) -> None:
         self._address = urlsplit(url)
-        self._secret = str(order["secret"]).encode()
-        self._domain, self._run = order["domain"], order["run"]
-        self._seconds, self._connections = float(order["seconds"]), int(order["connections"])
-        self._template = json.dumps({**order["payload"], "id": _ID, "updated_at": _UPDATED_AT})
-        self._numbers = itertools.count(1)
-        self._start = datetime.now(UTC) - timedelta(days=1)
+        self._connections = int(wanted["connections"])
+        self._requests = requests(url, wanted)
         self.latencies: list[float] = []
         self.statuses: dict[int, int] = {}
 
@@ -42,17 +38,17 @@ class Load:
             "p50Milliseconds": round(ordered[len(ordered) // 2] * 1000, 2),
             "p99Milliseconds": round(ordered[int(len(ordered) * 0.99)] * 1000, 2),
             "requests": len(ordered),
+            "seconds": elapsed,
             "statuses": self.statuses,
         }
 
     async def _all(self) -> None:
-        until = time.perf_counter() + self._seconds
-        await asyncio.gather(*(self._one_connection(until) for _ in range(self._connections)))
+        waiting = iter(self._requests)
+        await asyncio.gather(*(self._one_connection(waiting) for _ in range(self._connections)))
 
-    async def _one_connection(self, until: float) -> None:
+    async def _one_connection(self, waiting: Iterator[bytes]) -> None:
         reader, writer = await asyncio.open_connection(self._address.hostname, self._address.port)
-        while time.perf_counter() < until:
-            request = self._request(next(self._numbers))
+        for request in waiting:
             sent = time.perf_counter()
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
@@ -63,20 +59,26 @@ class Load:
         writer.close()
         await writer.wait_closed()
 
-    def _request(self, number: int) -> bytes:
-        # Versions of 300 orders, each a second newer than the one before.
-        updated_at = (self._start + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = self._template.replace(str(_ID), str(10**12 + number % 300)).replace(_UPDATED_AT, updated_at).encode()
-        signature = base64.b64encode(hmac.digest(self._secret, body, hashlib.sha256)).decode()
+
+def requests(url: str, wanted: dict[str, Any]) -> list[bytes]:
+    """``count`` webhooks of distinct orders, with ids of their own, as they go over the wire."""
+    address, secret = urlsplit(url), str(wanted["secret"]).encode()
+    first, count = int(wanted["first"]), int(wanted["count"])
+    triggered_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+    made = []
+    for number, body in enumerate(payloads.distinct(wanted["orders"], first=first, count=count)):
+        signature = base64.b64encode(hmac.digest(secret, body, hashlib.sha256)).decode()
+        webhook_id = f"{wanted['run']}-{number}"
         head = (
-            f"POST {self._address.path} HTTP/1.1\r\nHost: {self._address.netloc}\r\n"
+            f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            f"X-Shopify-Topic: orders/updated\r\nX-Shopify-Shop-Domain: {self._domain}\r\n"
-            f"X-Shopify-Hmac-Sha256: {signature}\r\nX-Shopify-Webhook-Id: {self._run}-{number}\r\n"
-            f"X-Shopify-Event-Id: {self._run}-{number}\r\nX-Shopify-Triggered-At: {updated_at}\r\n"
+            f"X-Shopify-Topic: orders/updated\r\nX-Shopify-Shop-Domain: {wanted['domain']}\r\n"
+            f"X-Shopify-Hmac-Sha256: {signature}\r\nX-Shopify-Webhook-Id: {webhook_id}\r\n"
+            f"X-Shopify-Event-Id: {webhook_id}\r\nX-Shopify-Triggered-At: {triggered_at}\r\n"
             "X-Shopify-API-Version: 2026-10\r\n\r\n"
         )
-        return head.encode() + body
+        made.append(head.encode() + body)
+    return made
 
 
 def _content_length(head: bytes) -> int:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 
 from scripts.api import Api, loopback_session
@@ -20,8 +21,8 @@ from scripts.embedded import free_port
 from scripts.processes import Child
 from scripts.services import EmbeddedPostgres
 
-#: Seconds that the simulated shop may take to be made.
-_STORE_TIMEOUT = 120.0
+#: Seconds that a simulated shop may take to be made, and more for each order.
+_STORE_TIMEOUT, _STORE_TIMEOUT_OF_AN_ORDER = 120.0, 0.005
 _POLL = 0.05
 
 
@@ -36,9 +37,30 @@ class Stack:
     pids: dict[str, int]
     directory: Path
 
-    def onboard(self, *, sync: bool) -> Any:
-        credentials = {name: self.shop[name] for name in ("shopDomain", "accessToken", "webhookSecret")}
+    def make_shop(self, name: str, *, orders: int) -> dict[str, Any]:
+        """One more simulated shop, with the domain that begins with ``name``."""
+        return _make_shop(self.control_url, name, orders)
+
+    def onboard(self, shop: Mapping[str, Any], *, sync: bool) -> Any:
+        credentials = {name: shop[name] for name in ("shopDomain", "accessToken", "webhookSecret")}
         return self.api.post("/api/tenants", {**credentials, "sync": sync})
+
+    def finished(self, shop: Mapping[str, Any], sync_id: str, *, timeout: float) -> Any:
+        """A sync as it is once it has ended. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout
+        while True:
+            run = self.api.get(f"/api/sync/{sync_id}", shop=shop["shopDomain"])
+            if run["status"] != "running":
+                return run
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the sync has not ended after {timeout:.0f} s: {run}")
+            time.sleep(0.25)
+
+    @property
+    def worker(self) -> list[psutil.Process]:
+        """The worker's processes: Dramatiq's own and those that it forked."""
+        process = psutil.Process(self.pids["worker"])
+        return [process, *process.children(recursive=True)]
 
 
 @contextlib.contextmanager
@@ -51,7 +73,7 @@ def stack(*, orders: int) -> Iterator[Stack]:
         cleanup.callback(postgres.remove)
         postgres.start()
         store_url = _start_store(directory, cleanup)
-        shop = _make_shop(f"{store_url}/control", orders)
+        shop = _make_shop(f"{store_url}/control", "bench", orders)
         announcement = _start_shopstream(directory, postgres.url, store_url, cleanup)
         api = Api(announcement["url"], username=announcement["adminUsername"], password=announcement["adminPassword"])
         yield Stack(
@@ -83,13 +105,15 @@ def _start_store(directory: Path, cleanup: contextlib.ExitStack) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def _make_shop(control_url: str, orders: int) -> dict[str, Any]:
-    deadline = time.monotonic() + _STORE_TIMEOUT
+def _make_shop(control_url: str, name: str, orders: int) -> dict[str, Any]:
+    timeout = _STORE_TIMEOUT + orders * _STORE_TIMEOUT_OF_AN_ORDER
+    deadline = time.monotonic() + timeout
+    wanted = {"domain": f"{name}.myshopify.com", "seed": 7}
     size = {"orders": orders, "customers": orders // 3, "products": max(orders // 30, 1)}
     with loopback_session() as session:
         while True:
             try:
-                answer = session.post(f"{control_url}/shops", json={"seed": 7, **size}, timeout=_STORE_TIMEOUT)
+                answer = session.post(f"{control_url}/shops", json={**wanted, **size}, timeout=timeout)
                 break
             except requests.ConnectionError:
                 if time.monotonic() > deadline:
