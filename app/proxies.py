@@ -1,5 +1,6 @@
 """Forwarded headers: who the client is when a platform's router stands before us."""
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -26,6 +27,11 @@ class NearbyProxy:
         return through(environ, start_response)
 
 
+#: Addresses that are remembered: a router's machines are few, and each request comes from one of them.
+_REMEMBERED = 1024
+
+
+@functools.lru_cache(_REMEMBERED)
 def _is_private(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_private

@@ -61,7 +61,7 @@ class Delivery(BaseModel):
         if len(body) <= COMPRESSED_ABOVE and body.isascii():
             text = body.decode("ascii")
         else:
-            compressed = base64.b64encode(zlib.compress(body)).decode("ascii")
+            compressed = base64.b64encode(payloads.compressed(body)).decode("ascii")
         return cls(
             topic=headers.topic,
             webhook_id=headers.webhook_id or digest,

@@ -38,7 +38,7 @@ class Load:
             "p50Milliseconds": round(ordered[len(ordered) // 2] * 1000, 2),
             "p99Milliseconds": round(ordered[int(len(ordered) * 0.99)] * 1000, 2),
             "requests": len(ordered),
-            "seconds": elapsed,
+            "seconds": round(elapsed, 4),
             "statuses": self.statuses,
         }
 
