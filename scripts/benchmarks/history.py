@@ -90,7 +90,7 @@ class _Watch:
     def __init__(self, shopstream: Stack, domain: str) -> None:
         self.peak_memory = 0
         self._operations_url = f"{shopstream.control_url}/shops/{domain}/bulk"
-        self._worker = shopstream.worker
+        self._shopstream = shopstream
         #: By the lines of the file: those of the orders are like no other's.
         self._ready: dict[int, datetime] = {}
         self._ended = threading.Event()
@@ -120,7 +120,7 @@ class _Watch:
 
     def _memory(self) -> int:
         used = 0
-        for process in self._worker:
+        for process in self._shopstream.worker:  # as it is now: Dramatiq forks after its start, and again after a death
             try:
                 used += process.memory_info().rss
             except psutil.NoSuchProcess:
