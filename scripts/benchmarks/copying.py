@@ -18,8 +18,8 @@ _MERGE = """
 insert into {copy} ({columns}) select {columns} from {incoming}
 on conflict ({key}) do update set {changes}
 """
-#: Rows of a resource and of its parts are known by these.
-_KEY = ("tenant_id", "shopify_id")
+#: Rows of a resource are known by these; rows of its parts by their primary key.
+_KEY = ["tenant_id", "shopify_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ def copy_and_merge(database_url: str, tenant_id: str, tables: Iterable[str]) -> 
     return Copied(rows, seconds)
 
 
+def _key(table: str) -> list[str]:
+    primary = [column.name for column in METADATA.tables[table].primary_key.columns]
+    return _KEY if primary == ["id"] else primary
+
+
 def _copy_and_merge(connection: psycopg2.extensions.connection, tenant_id: str, table: str) -> tuple[int, float]:
     """How many rows there are, and the seconds that they took; committed, as a sync's are."""
     columns = [sql.Identifier(column.name) for column in METADATA.tables[table].columns if column.computed is None]
@@ -74,7 +79,7 @@ def _copy_and_merge(connection: psycopg2.extensions.connection, tenant_id: str, 
         "copy": sql.Identifier(f"bench_{table}"),
         "tenant": sql.Literal(tenant_id),
         "incoming": sql.Identifier("incoming"),
-        "key": sql.SQL(", ").join(map(sql.Identifier, _KEY)),
+        "key": sql.SQL(", ").join(map(sql.Identifier, _key(table))),
         "columns": sql.SQL(", ").join(columns),
         "changes": sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(column) for column in columns),
     }
