@@ -96,16 +96,19 @@ def _money_set(shop: str, presentment: str, currency: str) -> Callable[[object],
             return None
         sides = object_of(value, shop)
         side = object_of(sides.get(shop), shop)
-        code = side.get(currency)
+        buyers = sides.get(presentment)
+        told = side.get("amount"), side.get(currency), *(() if buyers is None else (buyers_amount(buyers),))
+        return repeated(*told) if all(type(each) is str for each in told) else money(*told)
+
+    def buyers_amount(side: object) -> object:
+        return object_of(side, presentment).get("amount")
+
+    def money(shops: object, code: object, *buyers: object) -> MoneySet:
         if not isinstance(code, str) or not _CURRENCY.fullmatch(code):
             raise ValueError(f"has no {currency}")
-        buyers = sides.get(presentment)
-        return MoneySet(
-            amount(side.get("amount")),
-            code,
-            None if buyers is None else amount(object_of(buyers, presentment).get("amount")),
-        )
+        return MoneySet(amount(shops), code, amount(buyers[0]) if buyers else None)
 
+    repeated = functools.lru_cache(maxsize=8192)(money)  # an order tells most of its amounts more than once
     return parse
 
 
