@@ -284,7 +284,9 @@ def test_every_fault_is_an_error_and_passes(store, fault, error):
 
 def test_client_credentials_give_a_token_that_works(store):
     shop = store.shops[DOMAIN]
-    granted = oauth.client_credentials_token(DOMAIN, shop["clientId"], shop["clientSecret"], origin=store.origin)
+    granted = oauth.client_credentials_token(
+        DOMAIN, oauth.App(shop["clientId"], (shop["clientSecret"],)), origin=store.origin
+    )
     assert store.client(granted.token).shop().domain == DOMAIN
     with pytest.raises(Unauthorized):
-        oauth.client_credentials_token(DOMAIN, shop["clientId"], "wrong", origin=store.origin)
+        oauth.client_credentials_token(DOMAIN, oauth.App(shop["clientId"], ("wrong",)), origin=store.origin)
