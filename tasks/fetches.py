@@ -21,7 +21,7 @@ from shopify.resources import RESOURCES
 from shopify.resources.orders import ALL_ORDERS
 from shopify.row import RowRejected
 from tasks import owners, shops
-from tasks.shops import CredentialsRefused, Postponed
+from tasks.shops import RESERVE, CredentialsRefused, Postponed
 from tasks.store import Fetch, bury, quarantine_rejected, store
 
 #: Shopify's reads may lag behind its webhooks: what it does not know of counts as gone only after this time.
@@ -30,8 +30,8 @@ GONE_AFTER = timedelta(seconds=60)
 VISIBLE_DAYS = timedelta(days=59)
 #: Until a fetch whose retries are used up is tried again: somebody may have mended what failed.
 REST = timedelta(hours=1)
-#: Points kept back from fetches of what changes often: a page of a sync and what a sync keeps back go first.
-PATIENCE = 500
+#: Points kept back from fetches of what changes often: the dearest page of a sync, and what that keeps back, go first.
+PATIENCE = max(resource.page_cost for resource in RESOURCES.values()) + RESERVE
 #: How long what changes often is gathered: further changes of it come soon, and one fetch is enough for all.
 GATHERING = timedelta(seconds=10)
 #: So many are fetched together. An answer holds all lists of each.
