@@ -21,6 +21,7 @@ from app import (
     oauth,
     origins,
     problems,
+    proof,
     proxies,
     schemas,
     sync,
@@ -76,7 +77,7 @@ def create_app() -> Shopstream:
     origins.register(app, configured)
     app.before_request(bodies.require_json)
     app.after_request(_secure)
-    for floor in (tenants, oauth, webhooks, sync, figures, compliance, health, metrics):
+    for floor in (tenants, oauth, webhooks, sync, figures, proof, compliance, health, metrics):
         app.register_api(floor.blueprint)
     app.register_blueprint(dashboard.blueprint)
     app.add_url_rule("/api/openapi.json", "openapi", lambda: app.api_doc)

@@ -66,6 +66,20 @@ def _is_header_text(value: SecretStr) -> SecretStr:
     return value
 
 
+def _place_in_proof(value: str) -> str:
+    resource, _, day = value.partition(",")
+    if resource not in RESOURCES or not _DAY.match(day):
+        raise ValueError("must be `next` of the page before")
+    date.fromisoformat(day)
+    return value
+
+
+def _known_resource(name: str) -> str:
+    if name not in RESOURCES:
+        raise ValueError(f"must be one of {', '.join(RESOURCES)}")
+    return name
+
+
 def _known_resources(names: list[str]) -> list[str]:
     unknown = sorted(set(names) - RESOURCES.keys())
     if unknown or len(set(names)) < len(names):
@@ -85,6 +99,9 @@ ResourceNames = Annotated[
     Field(min_length=1, json_schema_extra={"items": {"type": "string", "enum": list(RESOURCES)}, "uniqueItems": True}),
     AfterValidator(_known_resources),
 ]
+
+
+ResourceName = Annotated[str, Field(json_schema_extra={"enum": list(RESOURCES)}), AfterValidator(_known_resource)]
 
 
 class Answer(BaseModel):
@@ -431,6 +448,33 @@ class TopCustomer(Answer):
 
 class TopCustomers(Answer):
     customers: list[TopCustomer]
+
+
+# --- the proof -------------------------------------------------------------------------------------------------------
+
+
+class ProofQuery(DateRange):
+    resource: ResourceName | None = None
+    after: Annotated[str, AfterValidator(_place_in_proof)] | None = Field(
+        default=None, description="`next` of the page before."
+    )
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class ProvedDay(Answer):
+    resource: str
+    date: date
+    store_count: int | None = Field(description="Null when the store did not count it, for the reason, or not yet.")
+    our_count: int | None
+    mended: int = Field(description="How many no webhook had told of, of all times.")
+    checked_at: Time | None
+    reason: str | None = Field(description="Why the counts differ, or are lacking.")
+
+
+class ProofPage(Answer):
+    timezone: str
+    days: list[ProvedDay]
+    next: str | None = Field(description="What to give as `after` for the next page; null on the last.")
 
 
 # --- syncs -----------------------------------------------------------------------------------------------------------

@@ -1,18 +1,22 @@
 """The questions that merchants ask, answered from the totals: DESIGN §4, "What counts"."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from sqlalchemy import text
 from sqlmodel import Session
 
-from models import quarantine, sync_runs
+from models import proofs, quarantine, sync_runs, watermarks
+from models.columns import now
 from models.resources import TABLES
 from models.sync_runs import Ended, RunStatus
-from models.tenants import Tenant
+from models.tenants import Tenant, TenantStatus
+
+#: A shop that cannot be reached for so long may have changed without our knowing.
+AWAY = timedelta(hours=1)
 
 #: ISO 4217: currencies whose minor unit is not a hundredth.
 _DECIMALS = {
@@ -223,21 +227,58 @@ _DAYS = "select min(day), max(day) from daily_sales where tenant_id = :tenant_id
 
 
 def coverage(session: Session, tenant: Tenant) -> Coverage:
-    """What the figures stand on: complete once a sync over everything agreed with the store's own counts."""
+    """What the figures stand on: complete once a sync over everything, or every day's count since, agreed with the store's.
+
+    It is no more while the store's counts differ from ours for long, or while nothing is read of the shop.
+    """
     first_day, last_day = session.execute(text(_DAYS), {"tenant_id": tenant.id}).one()
     ended = sync_runs.latest_full(session, tenant.id)
     running = sync_runs.running(session, tenant.id)
     never = "has not been synced yet" if running is None else "is being synced"
     held = quarantine.unresolved(session, tenant.id)
-    read = [name for name, table in TABLES.items() if table.is_in_figures]
-    lacks = [lack for name in read for lack in _lacks(name, ended.get(name), held.get(name, 0), never=never)]
+    proved = _proved(session, tenant, ended)
+    lacks = [
+        lack
+        for name, table in TABLES.items()
+        if table.is_in_figures
+        for lack in _lacks(name, ended.get(name), held.get(name, 0), is_proved=name in proved, never=never)
+    ]
+    lacks += _differences(session, tenant)
+    lacks += _not_read(session, tenant)
     return Coverage(first_day, last_day, is_complete=not lacks, reason="; ".join(lacks) or None)
 
 
-def _lacks(resource: str, ended: Ended | None, held: int, *, never: str) -> Iterator[str]:
+def _proved(session: Session, tenant: Tenant, ended: Mapping[str, Ended]) -> set[str]:
+    """Resources whose latest sync proved nothing and whose days have all been counted since, and agree."""
+    lacking = {name: each for name, each in ended.items() if each.status != RunStatus.COMPLETED}
+    return {
+        name
+        for name, each in lacking.items()
+        if each.at is not None and proofs.is_proved(session, tenant.id, name, since=each.at)
+    }
+
+
+def _differences(session: Session, tenant: Tenant) -> Iterator[str]:
+    for resource, days in proofs.differing(session, tenant.id).items():
+        yield f"{resource}: the store's count of {days} day{'s' if days > 1 else ''} differs from ours"
+
+
+def _not_read(session: Session, tenant: Tenant) -> Iterator[str]:
+    if tenant.status != TenantStatus.ACTIVE:
+        yield f"the shop is {tenant.status}, and nothing is read"
+    elif tenant.unauthorized_since is not None:
+        yield f"the shop refuses our credentials since {tenant.unauthorized_since:%Y-%m-%d %H:%M} UTC"
+    elif tenant.unreachable_since is not None and tenant.unreachable_since < now() - AWAY:
+        yield f"the shop cannot be reached since {tenant.unreachable_since:%Y-%m-%d %H:%M} UTC"
+    for mark in watermarks.of(session, tenant.id):
+        if mark.error is not None and TABLES[mark.resource].is_in_figures:
+            yield f"{mark.resource}: what was updated cannot be read: {mark.error}"
+
+
+def _lacks(resource: str, ended: Ended | None, held: int, *, is_proved: bool, never: str) -> Iterator[str]:
     if ended is None:
         yield f"{resource}: the history {never}"
-    elif ended.status != RunStatus.COMPLETED:
+    elif ended.status != RunStatus.COMPLETED and not is_proved:
         yield f"{resource}: the latest sync ended {ended.status}{f', {ended.reason}' if ended.reason else ''}"
     if held:
         yield f"{resource}: {held} could not be stored and {'is' if held == 1 else 'are'} quarantined"

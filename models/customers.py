@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import Index, text
 from sqlmodel import Session
 
 from models.columns import json_field, shopify_id_field, time_field
@@ -13,7 +13,7 @@ from models.versions import Table
 
 class Customer(Versioned, table=True):
     __tablename__ = "customers"
-    __table_args__ = (one_row_per_id("customers"),)
+    __table_args__ = (one_row_per_id("customers"), Index("customers_created", "tenant_id", "created_at"))
 
     email: str | None = None
     first_name: str | None = None

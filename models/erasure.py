@@ -31,6 +31,7 @@ _TABLES = (
     "webhook_deliveries",
     "event_log",
     "sync_runs",
+    "proofs",
     "watermarks",
     "repairs",
     "daily_sales",

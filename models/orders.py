@@ -27,6 +27,7 @@ class Order(Versioned, table=True):
         one_row_per_id("orders"),
         Index("orders_customer", "tenant_id", "customer_shopify_id"),
         Index("orders_day", "tenant_id", "day"),
+        Index("orders_created", "tenant_id", "created_at"),
     )
 
     name: str | None = None
@@ -247,6 +248,19 @@ TABLE = Table(
 def created_at(write: Write, shopify_id: int) -> datetime | None:
     found = select(Order.created_at).where(col(Order.tenant_id) == write.tenant.id, col(Order.shopify_id) == shopify_id)
     return write.session.exec(found).one_or_none()
+
+
+_OF_CUSTOMER = """
+select shopify_id from orders
+where tenant_id = :tenant_id and customer_shopify_id = :customer_id and deleted_at is null and updated_at is not null
+order by shopify_id
+"""
+
+
+def of_customer(write: Write, customer_id: int) -> list[int]:
+    """The orders of a customer, by Shopify's ids."""
+    values = {"tenant_id": write.tenant.id, "customer_id": customer_id}
+    return list(write.session.execute(text(_OF_CUSTOMER), values).scalars())
 
 
 _REBUILD_DAYS = """

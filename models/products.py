@@ -12,7 +12,7 @@ from models.versions import Table
 
 class Product(Versioned, table=True):
     __tablename__ = "products"
-    __table_args__ = (one_row_per_id("products"),)
+    __table_args__ = (one_row_per_id("products"), Index("products_created", "tenant_id", "created_at"))
 
     title: str | None = None
     handle: str | None = None

@@ -33,15 +33,19 @@ class Quarantined(SQLModel, table=True):
     source: str
     run_id: uuid.UUID | None = uuid_field(default=None, nullable=True)
     created_at: datetime = now_field()
+    #: When the resource itself was created, where its payload says so.
+    resource_created_at: datetime | None = time_field()
     #: When a later version of the resource could be stored.
     resolved_at: datetime | None = time_field()
 
 
 _AGAIN = """
-update quarantine set reason = :reason, payload = :payload, source = :source, run_id = coalesce(:run_id, quarantine.run_id)
+update quarantine set reason = :reason, payload = :payload, source = :source, run_id = coalesce(:run_id, quarantine.run_id),
+    resource_created_at = coalesce(:resource_created_at, resource_created_at)
 from (
     select id, run_id from quarantine
-    where tenant_id = :tenant_id and resource = :resource and shopify_id = :shopify_id and resolved_at is null
+    where tenant_id = :tenant_id and resource = :resource and resolved_at is null
+      and (shopify_id = :shopify_id or (cast(:shopify_id as bigint) is null and shopify_id is null and payload = :payload))
 ) as before
 where quarantine.id = before.id
 returning before.run_id
@@ -57,8 +61,12 @@ def hold(
     payload: str,
     source: str,
     run_id: uuid.UUID | None = None,
+    resource_created_at: datetime | None = None,
 ) -> bool:
-    """Keep what could not be stored: a resource once, as it came last. Whether this run (or no run) met it first now."""
+    """Keep what could not be stored: a resource once, as it came last. Whether this run (or no run) met it first now.
+
+    What has no id that can be told is known again by its payload.
+    """
     values: dict[str, Any] = {
         "resource": resource,
         "shopify_id": shopify_id,
@@ -66,11 +74,11 @@ def hold(
         "payload": payload[:MAX_PAYLOAD],
         "source": source,
         "run_id": run_id,
+        "resource_created_at": resource_created_at,
     }
-    if shopify_id is not None:
-        before = write.session.execute(text(_AGAIN), {"tenant_id": write.tenant.id} | values).first()
-        if before is not None:
-            return run_id is not None and before.run_id != run_id
+    before = write.session.execute(text(_AGAIN), {"tenant_id": write.tenant.id} | values).first()
+    if before is not None:
+        return run_id is not None and before.run_id != run_id
     write.session.add(Quarantined(tenant_id=write.tenant.id, **values))
     write.session.flush()
     return True

@@ -31,22 +31,24 @@ class Refetch(SQLModel, table=True):
     marked_at: datetime = now_field()
     #: When its message is expected to have been worked.
     due_at: datetime = now_field()
+    #: A webhook should have told of it long before: what its fetch mends is counted.
+    is_lost: bool = False
 
 
 #: Why something is to be read again later, of a mark for which no message was sent: its time is ``due_at``.
 PENDING = "something of it was on its way"
 
 _MARK = """
-insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at, marked_at, due_at)
-select :tenant_id, :resource, shopify_id, :reason, :at, :at, :due from unnest(cast(:ids as bigint[])) as shopify_id
+insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at, marked_at, due_at, is_lost)
+select :tenant_id, :resource, shopify_id, :reason, :at, :at, :due, :is_lost from unnest(cast(:ids as bigint[])) as shopify_id
 on conflict (tenant_id, resource, shopify_id) do update
-set marked_at = excluded.marked_at, reason = excluded.reason,
+set marked_at = excluded.marked_at, reason = excluded.reason, is_lost = refetches.is_lost or excluded.is_lost,
     due_at = case when refetches.reason = :pending then excluded.due_at else refetches.due_at end  -- it has a message now
 """
 
 _MARK_FOR_LATER = """
-insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at, marked_at, due_at)
-values (:tenant_id, :resource, :shopify_id, :reason, :at, :at, :due_at)
+insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at, marked_at, due_at, is_lost)
+values (:tenant_id, :resource, :shopify_id, :reason, :at, :at, :due_at, false)
 on conflict (tenant_id, resource, shopify_id) do nothing
 """
 
@@ -57,7 +59,13 @@ where tenant_id = :tenant_id and resource = :resource and shopify_id = any(:ids)
 
 
 def mark(
-    write: Write, resource: str, shopify_ids: Iterable[int], reason: str, *, after: timedelta = timedelta(0)
+    write: Write,
+    resource: str,
+    shopify_ids: Iterable[int],
+    reason: str,
+    *,
+    after: timedelta = timedelta(0),
+    is_lost: bool = False,
 ) -> None:
     """These must be fetched by a read that begins from now on. ``after``: until when whoever marks them sees to it."""
     ids = sorted(shopify_ids)
@@ -72,6 +80,7 @@ def mark(
                 "at": write.at,
                 "due": write.at + after,
                 "pending": PENDING,
+                "is_lost": is_lost,
             },
         )
 

@@ -247,7 +247,7 @@ def silent(session: Session) -> Sequence[SyncRun]:
 
 
 _LATEST_FULL = """
-select distinct on (resource) resource, checkpoint.status, reason
+select distinct on (resource) resource, checkpoint.status, reason, run.finished_at
 from sync_checkpoints as checkpoint
 join sync_runs as run on run.id = checkpoint.run_id
 where run.tenant_id = :tenant_id and run.since is null and run.until is null
@@ -262,9 +262,11 @@ class Ended:
 
     status: RunStatus
     reason: str | None
+    #: When its run ended. None: it still reads other resources.
+    at: datetime | None
 
 
 def latest_full(session: Session, tenant_id: uuid.UUID) -> dict[str, Ended]:
     """By resource: how its latest sync over everything ended. A cancelled one says nothing."""
     rows = session.execute(text(_LATEST_FULL), {"tenant_id": tenant_id})
-    return {row.resource: Ended(RunStatus(row.status), row.reason) for row in rows}
+    return {row.resource: Ended(RunStatus(row.status), row.reason, row.finished_at) for row in rows}

@@ -207,8 +207,11 @@ def _bounds(scope: Scope) -> dict[str, datetime | None]:
     }
 
 
-_IN_SCOPE = """
-      tenant_id = :tenant_id and deleted_at is null and updated_at is not null
+#: Of a row: it is more than an id, and no tombstone.
+ALIVE = "deleted_at is null and updated_at is not null"
+
+_IN_SCOPE = f"""
+      tenant_id = :tenant_id and {ALIVE}
   and (cast(:created_before as timestamptz) is null or created_at < :created_before)
   and (cast(:updated_from as timestamptz) is null or updated_at >= :updated_from)
   and (cast(:updated_before as timestamptz) is null or updated_at < :updated_before)

@@ -30,11 +30,15 @@ class Watermark(SQLModel, table=True):
     #: Of a resource that is not listed by its updates: where a look was cut short, and what it will have reached at its end.
     cursor: str | None = None
     reaches: datetime | None = time_field()
+    #: Whatever was deleted before has been read of the shop's events.
+    deletions_until: datetime = now_field()
+    #: Since when the shop refuses to show them.
+    deletions_refused_at: datetime | None = time_field()
 
 
 _BEGIN = """
-insert into watermarks (tenant_id, resource, updated_until, checked_at, repairs)
-values (:tenant_id, :resource, :until, :at, 0)
+insert into watermarks (tenant_id, resource, updated_until, deletions_until, checked_at, repairs)
+values (:tenant_id, :resource, :until, :until, :at, 0)
 on conflict do nothing
 """
 
@@ -45,8 +49,8 @@ returning resource
 """
 
 _RAISE = """
-insert into watermarks (tenant_id, resource, updated_until, checked_at, repairs)
-values (:tenant_id, :resource, :until, :at, :repairs)
+insert into watermarks (tenant_id, resource, updated_until, deletions_until, checked_at, repairs)
+values (:tenant_id, :resource, :until, :until, :at, :repairs)
 on conflict (tenant_id, resource) do update
 set updated_until = greatest(watermarks.updated_until, excluded.updated_until),
     checked_at = excluded.checked_at,
@@ -104,6 +108,48 @@ def note_error(write: Write, resource: str, error: str) -> bool:
         text(_NOTE_ERROR), {"tenant_id": write.tenant.id, "resource": resource, "at": write.at, "error": error}
     )
     return noted.first() is not None
+
+
+def add_repair(write: Write, resource: str) -> None:
+    """One was found missing or outdated although a webhook should have told of it long before."""
+    write.session.execute(
+        text("update watermarks set repairs = repairs + 1 where tenant_id = :tenant_id and resource = :resource"),
+        {"tenant_id": write.tenant.id, "resource": resource},
+    )
+    repairs_by_day.add(write, resource, 1)
+
+
+_REFUSE_DELETIONS = """
+with before as (
+    select deletions_refused_at from watermarks where tenant_id = :tenant_id and resource = :resource
+)
+update watermarks set deletions_refused_at = :at from before
+where tenant_id = :tenant_id and resource = :resource
+returning before.deletions_refused_at is null as is_news
+"""
+
+
+def note_deletions(write: Write, resource: str, until: datetime) -> None:
+    """What was deleted before ``until`` has been read. It may sink: what is told late is read again."""
+    write.session.execute(
+        text(
+            "update watermarks set deletions_until = :until, deletions_refused_at = null"
+            " where tenant_id = :tenant_id and resource = :resource"
+        ),
+        {"tenant_id": write.tenant.id, "resource": resource, "until": until},
+    )
+
+
+def refuse_deletions(write: Write, resource: str) -> bool:
+    """The shop does not show what was deleted. Whether that is news."""
+    refused = write.session.execute(
+        text(_REFUSE_DELETIONS), {"tenant_id": write.tenant.id, "resource": resource, "at": write.at}
+    )
+    return any(row.is_news for row in refused)
+
+
+def get(session: Session, tenant_id: uuid.UUID, resource: str) -> Watermark | None:
+    return session.get(Watermark, (tenant_id, resource))
 
 
 def of(session: Session, tenant_id: uuid.UUID) -> Sequence[Watermark]:

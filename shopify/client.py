@@ -10,10 +10,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from shopify import bulk, shop, subscriptions, transport
+from shopify import bulk, counts, deletions, listings, shop, subscriptions, transport
 from shopify.answers import Answer, answer_of
 from shopify.cost import Cost
+from shopify.counts import Counts
+from shopify.deletions import Deletions
 from shopify.errors import CountNotExact, QueryRefused, ShopUnavailable
+from shopify.listings import Listing
 from shopify.mapping import reason_of
 from shopify.resource import PAGE_SIZE, Nested, Resource
 from shopify.version import API_VERSION
@@ -104,8 +107,7 @@ class Client:
         variables = {"first": first, "after": after, "search": search}
         answer = self.execute(resource.page_query, variables | ({"sortKey": sort} if resource.is_sortable else {}))
         connection = _Connection.of(answer.data.get(resource.connection), resource.connection)
-        if connection.has_next and (connection.end_cursor is None or connection.end_cursor == after):
-            raise ShopUnavailable(f"{resource.name}: a page that is followed by another names no cursor of its own")
+        connection.check_end(resource.name, after)
         return Page(connection.nodes, connection.end_cursor, connection.has_next, answer.cost, read_at)
 
     def node(self, resource: Resource, shopify_id: int) -> Node:
@@ -171,6 +173,31 @@ class Client:
             raise CountNotExact(f"the shop counts only that it has at least {number} {resource.name}")
         return number
 
+    def counts(self, resource: Resource, searches: Sequence[str]) -> Counts:
+        """Of each search, at most ``counts.MOST``, how many there are."""
+        variables = {f"s{number}": each for number, each in enumerate(searches)}
+        answer = self.execute(counts.query(resource, len(searches)), variables)
+        return Counts(counts.numbers_of(answer.data, len(searches)), answer.cost)
+
+    def listing(self, resource: Resource, after: str | None, search: str) -> Listing:
+        """One page of the ids that a search finds, sorted by id."""
+        answer = self.execute(listings.query(resource), {"after": after, "search": search})
+        connection = _Connection.of(answer.data.get(resource.connection), resource.connection)
+        connection.check_end(resource.name, after)
+        versions = listings.versions_of(resource, connection.nodes)
+        return Listing(versions, connection.end_cursor, connection.has_next, answer.cost)
+
+    def deletions(self, resource: Resource, after: str | None, since: datetime) -> Deletions:
+        """One page of what was deleted of a resource since then, oldest first."""
+        variables = {"after": after, "search": deletions.search_of(resource, since)}
+        answer = self.execute(deletions.QUERY, variables)
+        if not isinstance(answer.data.get("events"), dict):
+            raise QueryRefused("the shop shows no events")
+        connection = _Connection.of(answer.data["events"], "events")
+        connection.check_end("events", after)
+        deleted_at = deletions.deleted_in(resource, connection.nodes)
+        return Deletions(deleted_at, connection.end_cursor, connection.has_next, answer.cost)
+
     def shop(self) -> shop.ShopInfo:
         """The shop and our scopes there. Raises also UnknownTimeZone."""
         answer = self.execute(shop.QUERY)
@@ -235,6 +262,11 @@ class _Connection:
             if isinstance(has_next, bool) and (cursor is None or isinstance(cursor, str)):
                 return cls(list(value["nodes"]), cursor, has_next)
         raise ShopUnavailable(f"{name}: the answer is not a page")
+
+    def check_end(self, name: str, after: str | None) -> None:
+        """Raises ShopUnavailable when the page after this one, which came after ``after``, would be the same again."""
+        if self.has_next and (self.end_cursor is None or self.end_cursor == after):
+            raise ShopUnavailable(f"{name}: a page that is followed by another names no cursor of its own")
 
 
 def _holders(node: dict[str, Any], nested: Nested) -> list[dict[str, Any]]:

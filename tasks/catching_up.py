@@ -27,8 +27,9 @@ from shopify.errors import AccessDenied, QueryRefused
 from shopify.resource import Resource
 from shopify.resources import taken
 from shopify.row import Row
-from tasks import fetches, owners, shops
+from tasks import deletions, fetches, owners, shops
 from tasks.connection import broker
+from tasks.deletions import LOST_AFTER
 from tasks.shops import RESERVE, CredentialsRefused, Postponed
 from tasks.store import quarantine_rejected, store
 
@@ -36,8 +37,6 @@ logger = logging.getLogger(__name__)
 
 #: What was updated shortly before the last look is read again.
 OVERLAP = timedelta(minutes=2)
-#: A webhook that has not come by then counts as lost: retries and our own queue take seconds to minutes.
-LOST_AFTER = timedelta(minutes=10)
 #: Minutes between two looks at a shop: as a safety net under webhooks, and where nothing says how webhooks reach us.
 INTERVAL, INTERVAL_WITHOUT_WEBHOOKS = 15, 1
 #: Milliseconds over which the looks of one minute are spread.
@@ -72,7 +71,7 @@ def catch_up_all() -> None:
     time_limit=TIME_LIMIT,
 )
 def catch_up(tenant_id: str) -> None:
-    """Read what was updated in one shop. Safe to run twice: what is known is not newer."""
+    """Read what was updated and deleted in one shop. Safe to run twice: what is known is not newer."""
     tenant = shops.load(uuid.UUID(tenant_id))
     if tenant is None or tenant.status != TenantStatus.ACTIVE:
         return
@@ -81,6 +80,10 @@ def catch_up(tenant_id: str) -> None:
     resources = taken(tenant.scopes)
     try:
         are_done = [_catch_up(tenant, resources[mark.resource], mark) for mark in marks if mark.resource in resources]
+        if tenant.unreachable_since is None:  # else it may be this question that it fails at
+            for mark in marks:
+                if mark.resource in resources:
+                    deletions.look(tenant, resources[mark.resource])
     except Postponed as postponed:
         catch_up.send_with_options(args=(tenant_id,), delay=postponed.milliseconds)
     except (TenantInactive, CredentialsRefused):

@@ -2,16 +2,18 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import dramatiq
 
-from models import orders, refetches, tenants
+from models import known, orders, proofs, refetches, tenants, watermarks
 from models.columns import now
 from models.database import OUTAGES, transaction
 from models.event_log import Level, record
 from models.refetches import Refetch
+from models.resources import TABLES
 from models.tenants import Tenant, TenantInactive, TenantStatus, Write
 from models.versions import Origin
 from shopify.client import Node
@@ -22,7 +24,7 @@ from shopify.resources.orders import ALL_ORDERS
 from shopify.row import RowRejected
 from tasks import owners, shops
 from tasks.shops import RESERVE, CredentialsRefused, Postponed
-from tasks.store import Fetch, bury, quarantine_rejected, store
+from tasks.store import NOTHING, Fetch, Stored, bury, quarantine_rejected, store
 
 #: Shopify's reads may lag behind its webhooks: what it does not know of counts as gone only after this time.
 GONE_AFTER = timedelta(seconds=60)
@@ -38,6 +40,8 @@ GATHERING = timedelta(seconds=10)
 TOGETHER = 50
 #: Until when those that are to be fetched alone after all are left to that.
 ALONE = timedelta(minutes=5)
+#: Orders of one customer that are fetched at once; the marks of more are worked by the sweep.
+ORDERS_AT_ONCE = 100
 #: Seconds between two looks for something that may only be late.
 LATE_RETRY = 20.0
 
@@ -192,27 +196,62 @@ def _fetch(tenant: Tenant, resource: Resource, mark: Refetch) -> None:
     except (AccessDenied, QueryRefused) as error:
         _give_up(tenant, mark.resource, [mark.shopify_id], str(error))
         return
-    if found.node is None and mark.first_marked_at > now() - GONE_AFTER:
+    if found.node is None and not _can_be_gone(tenant, resource, mark):
         raise Postponed(LATE_RETRY, "Shopify does not know of it yet")
-    enqueue(tenant.id, _write(tenant.id, resource, mark.shopify_id, found))
+    enqueue(tenant.id, _write(tenant.id, resource, mark, found))
 
 
-def _write(tenant_id: uuid.UUID, resource: Resource, shopify_id: int, found: Node) -> tuple[Fetch, ...]:
-    origin = Origin(read_at=found.read_at)
+def _can_be_gone(tenant: Tenant, resource: Resource, mark: Refetch) -> bool:
+    """Whether Shopify's not knowing it means that it is deleted. Otherwise it may only be new."""
+    before = now() - GONE_AFTER
+    if mark.first_marked_at <= before:
+        return True
+    with transaction() as session:
+        table = TABLES[resource.name]
+        return known.was_created_before(session, tenant.id, table, mark.shopify_id, before)
+
+
+def _write(tenant_id: uuid.UUID, resource: Resource, mark: Refetch, found: Node) -> tuple[Fetch, ...]:
     with tenants.write(tenant_id) as write:
-        if found.node is None:
-            refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
-            if _is_out_of_sight(write, resource, shopify_id):
-                record(write, Level.WARNING, "fetch", f"{resource.name} {shopify_id}: the token may not see it")
-                return ()
-            return bury(write, resource.name, shopify_id, triggered_at=found.read_at)
-        try:
-            row = resource.from_node(found.node)
-        except RowRejected as refusal:
-            refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
-            quarantine_rejected(write, refusal, source="fetch", origin=origin)
-            return ()
-        return store(write, resource.name, [row], origin, source="fetch", by_id=True).fetches
+        table = TABLES[resource.name]
+        was_alive = known.alive(write, table, [mark.shopify_id])
+        stored = _store(write, resource, mark.shopify_id, found)
+        is_mended = mark.shopify_id in stored.mended or known.alive(write, table, [mark.shopify_id]) != was_alive
+        if mark.is_lost and is_mended:
+            watermarks.add_repair(write, resource.name)
+            proofs.add_mended(write, resource.name, mark.shopify_id)
+        return stored.fetches
+
+
+def _store(write: Write, resource: Resource, shopify_id: int, found: Node) -> Stored:
+    """What became of it, in the caller's transaction."""
+    origin = Origin(read_at=found.read_at)
+    if found.node is None:
+        refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
+        if _is_out_of_sight(write, resource, shopify_id):
+            record(write, Level.WARNING, "fetch", f"{resource.name} {shopify_id}: the token may not see it")
+            return NOTHING
+        buried = bury(write, resource.name, shopify_id, triggered_at=found.read_at)
+        return replace(NOTHING, fetches=buried + _fetch_orders_of_the_gone(write, resource, shopify_id))
+    try:
+        row = resource.from_node(found.node)
+    except RowRejected as refusal:
+        refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
+        quarantine_rejected(write, refusal, source="fetch", origin=origin)
+        return NOTHING
+    return store(write, resource.name, [row], origin, source="fetch", by_id=True)
+
+
+def _fetch_orders_of_the_gone(write: Write, resource: Resource, shopify_id: int) -> tuple[Fetch, ...]:
+    """Mark the orders of a customer who is gone: Shopify deletes none that has orders, so they are another's by a merge.
+
+    A merge changes no order, so nothing but a fetch tells whose they are.
+    """
+    if resource.name != "customers":
+        return ()
+    theirs = orders.of_customer(write, shopify_id)
+    refetches.mark(write, "orders", theirs, "its customer is gone: merged into another")
+    return tuple(Fetch("orders", each) for each in theirs[:ORDERS_AT_ONCE])
 
 
 def _is_out_of_sight(write: Write, resource: Resource, shopify_id: int) -> bool:

@@ -13,6 +13,7 @@ from models.resources import TABLES
 from models.tenants import Write
 from models.versions import Origin, Outcome
 from shopify.row import Row, RowRejected
+from shopify.scalars import time as parse_time
 
 #: A read that begins now is not yet settled for a version of this very second; one that waits this long is.
 SETTLING = timedelta(seconds=3)
@@ -42,6 +43,10 @@ class Stored:
     new_to_run: int
     #: Of those written, the ids that were unknown, or known in an older version.
     mended: frozenset[int]
+
+
+#: What became of nothing.
+NOTHING = Stored(frozenset(), (), 0, frozenset())
 
 
 def store(
@@ -143,10 +148,24 @@ def quarantine_rejected(write: Write, refusal: RowRejected, *, source: str, orig
         payload=payload,
         source=source,
         run_id=origin.run_id,
+        resource_created_at=_created_at(refusal.payload),
     )
     if is_new:
         record(write, Level.ERROR, source, f"quarantined: {refusal}")
     return is_new
+
+
+def _created_at(payload: object) -> datetime | None:
+    """When a resource that cannot be stored was created, as GraphQL, REST or a row of ours say it."""
+    if not isinstance(payload, dict):
+        return None
+    told = payload.get("createdAt") or payload.get("created_at")
+    if isinstance(told, datetime):
+        return told
+    try:
+        return parse_time(told)
+    except ValueError:
+        return None
 
 
 def bury(write: Write, resource: str, shopify_id: int, *, triggered_at: datetime) -> tuple[Fetch, ...]:

@@ -1,7 +1,7 @@
 """What a step of a sync does: the shop, a count, a page, or the proof that nothing is missing. A step asks one question.
 
 A full run reads each resource by id up to the moment that it started, then what was updated since, then compares the
-distinct ids that it saw with an exact count of the store's. DESIGN §5.3.
+distinct ids that it saw with an exact count of the store's; if they differ, what was deleted since is looked up. DESIGN §5.3.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import settings
-from models import orders, quarantine, refetches, sync_runs, tenants, versions, watermarks
+from models import orders, proofs, quarantine, refetches, sync_runs, tenants, versions, watermarks
 from models.columns import now
 from models.database import transaction
 from models.event_log import Level, record
@@ -19,9 +19,10 @@ from models.tenants import Tenant, TenantInactive, TenantStatus, Write
 from models.versions import Origin, Scope
 from shopify import shop
 from shopify.client import Page, SortKey
+from shopify.errors import AccessDenied, QueryRefused
 from shopify.resources import taken
 from shopify.resources.orders import ALL_ORDERS
-from tasks import bulk_steps, shops, subscriptions
+from tasks import bulk_steps, deletions, shops, subscriptions
 from tasks.shops import RESERVE, Postponed
 from tasks.store import Fetch, store
 from tasks.sync_work import Done, Position, Work, current, filter_of, quarantine_rows, scope_of
@@ -83,6 +84,7 @@ def store_shop(write: Write, info: shop.ShopInfo) -> bool:
         return False
     if tenant.timezone != info.timezone:
         orders.rebuild_days(write, info.timezone)
+        proofs.forget(write)
     tenant.name, tenant.currency, tenant.timezone, tenant.plan = info.name, info.currency, info.timezone, info.plan
     tenant.shop_updated_at = info.updated_at
     return True
@@ -212,20 +214,24 @@ def _compare(work: Work) -> Done:
     """Compare what was seen with the store's exact count. Where it does not count, its list is read a second time."""
     if work.resource.count_query is None:
         return _read_page(work)
+    has_deleted = _look_for_the_deleted(work)
     count = _count(work)
     with tenants.write(work.tenant.id) as write:
         checkpoint = current(write, work)
-        return Done(work.tenant.id) if checkpoint is None else _judge(write, work, checkpoint, count)
+        if checkpoint is None:
+            return Done(work.tenant.id)
+        return _judge(write, work, checkpoint, count, has_deleted=has_deleted)
 
 
-def _judge(write: Write, work: Work, checkpoint: SyncCheckpoint, count: int) -> Done:
+def _judge(write: Write, work: Work, checkpoint: SyncCheckpoint, count: int, *, has_deleted: bool = False) -> Done:
     """Equal ends the resource, else it is read and counted again."""
     seen = versions.count_seen(write, TABLES[work.resource.name], work.run.id, scope_of(work.run, work.tenant))
     seen += quarantine.seen_in_run(write, work.resource.name, work.run.id)
     checkpoint.total = max(count, checkpoint.done)
-    if seen == count:
+    is_last = checkpoint.recounts >= len(RECOUNT_DELAYS)
+    if seen == count and (is_last or not has_deleted):  # else what is missing may make up for what was deleted
         return _end(write, work, checkpoint, RunStatus.COMPLETED, None)
-    if checkpoint.recounts < len(RECOUNT_DELAYS):
+    if not is_last:
         delay = RECOUNT_DELAYS[checkpoint.recounts]
         checkpoint.recounts += 1
         checkpoint.step += 1
@@ -239,7 +245,8 @@ def _judge(write: Write, work: Work, checkpoint: SyncCheckpoint, count: int) -> 
 def _end(write: Write, work: Work, checkpoint: SyncCheckpoint, status: RunStatus, reason: str | None) -> Done:
     is_proved = status == RunStatus.COMPLETED
     if work.resource.name == "orders" and ALL_ORDERS not in write.tenant.scopes:
-        status, reason = RunStatus.INCOMPLETE, "history limited to 60 days: the token lacks read_all_orders"
+        limited = "history limited to 60 days: the token lacks read_all_orders"
+        status, reason = RunStatus.INCOMPLETE, f"{limited}; {reason}" if reason else limited
     checkpoint.status, checkpoint.reason, checkpoint.stage = status, reason, Stage.DONE
     checkpoint.step += 1
     level = Level.INFO if status == RunStatus.COMPLETED else Level.WARNING
@@ -262,6 +269,19 @@ def _finish(write: Write, run: SyncRun) -> None:
     if sync_runs.finish_when_all_ended(write.session, run):
         level = Level.INFO if run.status == RunStatus.COMPLETED else Level.WARNING
         record(write, level, "sync", f"sync {run.status}{f': {run.error}' if run.error else ''}")
+
+
+def _look_for_the_deleted(work: Work) -> bool:
+    """Whether something was deleted since the start that is alive here: it will be gone at the next count.
+
+    Asked after a count that differed, and not while the shop fails: it may fail at this question alone.
+    """
+    if not work.checkpoint.recounts or work.tenant.unreachable_since is not None:
+        return False
+    try:
+        return deletions.find(work.tenant, work.resource, work.run.started_at - OVERLAP).here > 0
+    except (AccessDenied, QueryRefused):
+        return False  # the counts of its days find it later
 
 
 def _look_for_the_gone(write: Write, work: Work) -> tuple[Fetch, ...]:

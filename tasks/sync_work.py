@@ -1,9 +1,8 @@
 """What a step of a sync has in hand: its run, its checkpoint, what the run has to prove, and what follows the step."""
 
 import uuid
-import zoneinfo
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import timedelta
 
 from models import sync_runs
 from models.columns import now
@@ -14,6 +13,7 @@ from shopify import search
 from shopify.resource import Resource
 from shopify.resources import RESOURCES
 from shopify.row import RowRejected
+from tasks.days import midnight
 from tasks.store import Fetch, quarantine_rejected
 
 
@@ -78,13 +78,9 @@ def scope_of(run: SyncRun, tenant: Tenant) -> Scope:
     if run.is_full:
         return Scope(created_before=run.started_at.replace(microsecond=0))
     return Scope(
-        updated_from=_midnight(run.since, tenant) if run.since else None,
-        updated_before=_midnight(run.until + timedelta(days=1), tenant) if run.until else None,
+        updated_from=midnight(run.since, tenant) if run.since else None,
+        updated_before=midnight(run.until + timedelta(days=1), tenant) if run.until else None,
     )
-
-
-def _midnight(day: date, tenant: Tenant) -> datetime:
-    return datetime.combine(day, time.min, zoneinfo.ZoneInfo(tenant.timezone)).astimezone(UTC)
 
 
 def filter_of(scope: Scope) -> str | None:

@@ -152,6 +152,16 @@ def shop(open_shop) -> Shop:
     return open_shop()
 
 
+@pytest.fixture(autouse=True)
+def prove_all(monkeypatch, store, migrated, nats):
+    """What the cron does every minute, which here would look at shops in the middle of their tests."""
+    from tasks import proving  # noqa: PLC0415
+
+    prove_all = proving.prove_all.fn
+    monkeypatch.setattr(proving.prove_all, "fn", lambda: None)
+    return prove_all
+
+
 @pytest.fixture(scope="module")
 def worker(store, migrated, nats) -> Iterator[dramatiq.Worker]:
     from tasks import broker  # noqa: PLC0415
