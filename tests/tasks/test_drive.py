@@ -303,14 +303,22 @@ SILENT = ("/delete", "/merge")
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
-@given(steps=steps, losses=st.booleans(), order=st.integers(0, 99), skew=st.sampled_from([0, 0, -900_000, 900_000]))
-def test_whatever_happens_the_tables_end_equal_to_the_store(staging, steps, losses, order, skew):
+@given(
+    steps=steps,
+    losses=st.booleans(),
+    begun=st.sampled_from([False, False, True]),
+    order=st.integers(0, 99),
+    skew=st.sampled_from([0, 0, -900_000, 900_000]),
+)
+def test_whatever_happens_the_tables_end_equal_to_the_store(staging, steps, losses, begun, order, skew):  # noqa: PLR0917  Hypothesis names them
     with staging.fresh() as stage:
         stage.time.skew, stage.chance = skew, random.Random(order)
-        # Given shops whose histories are about to be read
+        # Given shops whose histories were read, or are about to be
         for number in range(SHOPS):
             shop = stage.open_shop(seed=number + 1, orders=5, customers=3, products=2)
             begin_sync(stage, shop)
+        if not begun:
+            stage.drain()
         # When everything happens
         Drive(stage, [step for step in steps if losses or not isinstance(step, IsLost)]).run()
         stage.disarm()
