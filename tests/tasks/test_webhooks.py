@@ -437,7 +437,8 @@ def _postponed(shop, number):
 def test_a_new_order_that_shopify_does_not_know_of_yet_is_not_taken_for_gone(shop, deliver, monkeypatch):
     monkeypatch.setattr("tasks.fetches.LATE_RETRY", 0.2)
     shop.sync()
-    partial = an_order(77, refunds=[{"id": 1}])  # its refund says nothing of the money: it has to be fetched
+    # Its refund says nothing of the money: it has to be fetched
+    partial = an_order(77, refunds=[{"id": 1}], created_at=now().isoformat(timespec="seconds"))
     deliver(shop, told("orders/create", partial))
     eventually(lambda: stored_order(shop, 77))
     eventually(lambda: _postponed(shop, 77))
