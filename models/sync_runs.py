@@ -15,9 +15,12 @@ from sqlalchemy import Index, func, text
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import id_field, now, now_field, time_field
+from models.tenants import Tenant, TenantStatus
 
 #: A run whose chains have been silent for so long is picked up anew. A page takes seconds.
 SILENT_AFTER = timedelta(minutes=2)
+#: A shop that has not answered for so long keeps no other from its turn; a failure now and then is none.
+AWAY_AFTER = timedelta(seconds=30)
 #: How often a silent run is picked up without moving before it is called failed: something kills it every time.
 MAX_PICKUPS = 20
 
@@ -158,11 +161,17 @@ def running(session: Session, tenant_id: uuid.UUID) -> SyncRun | None:
 
 
 def whole_at_work(session: Session) -> int:
-    """How many runs over everything are being read, in all shops together."""
+    """How many runs over everything are being read, in all shops together.
+
+    One that waits for its shop is not: a paused shop may be so for ever, one that went away for a day.
+    """
     return session.exec(
         select(func.count())
         .select_from(SyncRun)
+        .join(Tenant)
         .where(
+            col(Tenant.status) == TenantStatus.ACTIVE,
+            func.coalesce(col(Tenant.unreachable_since), now()) > now() - AWAY_AFTER,
             col(SyncRun.status) == RunStatus.RUNNING,
             col(SyncRun.is_prepared),
             col(SyncRun.since).is_(None),

@@ -384,6 +384,35 @@ def test_no_more_histories_are_read_at_once_than_the_setting_says(worker, open_s
     assert all(shop.figures() == shop.expected() for shop in shops)
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [{"status": TenantStatus.PAUSED}, {"unreachable_since": now() - sync_runs.AWAY_AFTER - timedelta(seconds=1)}],
+    ids=["paused", "away"],
+)
+def test_a_shop_that_rests_while_its_history_is_read_keeps_no_other_waiting(worker, open_shop, monkeypatch, rest):
+    from tasks import sync_steps  # noqa: PLC0415
+
+    monkeypatch.setattr(sync_steps, "TURN", 0.1)
+    monkeypatch.setenv("MAX_FIRST_SYNCS", "1")
+    settings.load.cache_clear()
+    resting, other = open_shop(), open_shop()
+    # Given a shop whose history is being read, and that is paused, or does not answer any more
+    with transaction() as session:
+        run = sync_runs.start(session, resting.tenant_id, resources=["orders"])
+        run.is_prepared = True
+        tenant = tenants.get(session, resting.tenant_id, for_update=True)
+        for name, value in rest.items():
+            setattr(tenant, name, value)
+    try:
+        # Then the turn is another's
+        assert other.sync().status == RunStatus.COMPLETED
+    finally:
+        monkeypatch.undo()
+        settings.load.cache_clear()
+        with transaction() as session:
+            sync_runs.finish(session, sync_runs.get(session, run.id), RunStatus.CANCELLED)
+
+
 def test_a_run_of_nobody_is_nothing(worker, shop):
     from tasks import sync  # noqa: PLC0415
 
