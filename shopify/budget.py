@@ -22,6 +22,8 @@ STANDARD_RESTORE_RATE = 100.0
 #: Seconds after which a reservation of a worker that was killed counts no more. An exchange ends within 60 s, nearly all
 #: within 5.
 RESERVATION_LIFE = 30.0
+#: Seconds until a probe that met another asks again.
+PROBE_PAUSE = 3.0
 #: Seconds spent on losing against other workers before ``take`` asks to come again, and before ``settle`` gives up.
 CONTENTION_TAKE = 1.0
 CONTENTION_SETTLE = 5.0
@@ -161,14 +163,16 @@ class Budget:
         self._held: list[tuple[int, float, str]] = []  # thread, points, reservation
         self._lock = threading.Lock()
 
-    def take(self, cost: float, *, reserve: float = 0) -> float:
-        """Reserve ``cost`` points while ``reserve`` more stay free for others.
+    def take(self, cost: float, *, reserve: float = 0, is_probe: bool = False) -> float:
+        """Reserve ``cost`` points while ``reserve`` more stay free for others; a probe, while nobody else's query is out.
 
         Returns 0.0, or the seconds to wait before asking again; nothing is reserved then. Each successful take is
         followed by one ``settle`` of the same thread. What is never settled is free again after 30 s.
         """
         key = uuid.uuid4().hex
-        wait = self._change(functools.partial(_reserve, key=key, cost=cost, reserve=reserve), CONTENTION_TAKE)
+        wait = self._change(
+            functools.partial(_reserve, key=key, cost=cost, reserve=reserve, is_probe=is_probe), CONTENTION_TAKE
+        )
         if wait is None:
             return _FIRST_PAUSE + random.random() * _LONGEST_PAUSE  # noqa: S311 - a pause, no secret
         if wait > 0:
@@ -236,9 +240,11 @@ class Budget:
                 return outcome
 
 
-def _reserve(bucket: Bucket, *, key: str, cost: float, reserve: float) -> tuple[Bucket | None, float]:
+def _reserve(bucket: Bucket, *, key: str, cost: float, reserve: float, is_probe: bool) -> tuple[Bucket | None, float]:
     if cost > bucket.maximum:
         raise ValueError(f"{cost} points never fit into a bucket of {bucket.maximum}")
+    if is_probe and bucket.reservations:
+        return None, PROBE_PAUSE
     wait = bucket.wait_for(cost, reserve)
     return (None, wait) if wait > 0 else (bucket.with_reservation(key, cost), 0.0)
 

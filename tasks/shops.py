@@ -52,7 +52,8 @@ def ask(
     if tenant.unauthorized_since is not None:
         raise CredentialsRefused
     budget = _budget(tenant.shop_domain)
-    _take(budget, cost, reserve=reserve)
+    # A shop that has fallen silent is asked by one thread at a time: the others' would wait for nothing, for 27 s each.
+    _take(budget, cost, reserve=reserve, is_probe=tenant.unreachable_since is not None)
     try:
         answer = _answer(tenant, question)
     except (Postponed, CredentialsRefused):  # it was not asked: there is no token for it
@@ -105,11 +106,11 @@ def _client(tenant: Tenant, token: SecretStr) -> Client:
     return Client(tenant.shop_domain, token.get_secret_value(), origin=settings.load().shopify_api_origin)
 
 
-def _take(budget: Budget, cost: int, *, reserve: int) -> None:
-    wait = budget.take(cost, reserve=reserve)
+def _take(budget: Budget, cost: int, *, reserve: int, is_probe: bool) -> None:
+    wait = budget.take(cost, reserve=reserve, is_probe=is_probe)
     if 0 < wait <= LONGEST_SLEEP:
         time.sleep(wait)
-        wait = budget.take(cost, reserve=reserve)
+        wait = budget.take(cost, reserve=reserve, is_probe=is_probe)
     if wait > 0:
         raise Postponed(wait, "the shop's budget is used up, or it was away a moment ago")
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from shopify.budget import RESERVATION_LIFE, Budget
+from shopify.budget import PROBE_PAUSE, RESERVATION_LIFE, Budget
 from shopify.cost import Cost
 from tests.shopify.budget_simulation import Conflict, MemoryStore, RealBucket, Simulation
 
@@ -101,6 +101,13 @@ def test_the_reservation_of_a_killed_worker_expires(budget, clock):
     assert budget.take(1000) > 0
     clock.now += RESERVATION_LIFE
     assert budget.take(1000) == 0.0
+
+
+def test_a_probe_waits_while_a_query_is_out_and_not_after_its_answer(budget):
+    assert budget.take(10, is_probe=True) == 0.0
+    assert budget.take(10, is_probe=True) >= PROBE_PAUSE
+    budget.settle(10, None)
+    assert budget.take(10, is_probe=True) == 0.0
 
 
 def test_a_released_reservation_costs_nothing(budget):

@@ -231,6 +231,27 @@ def test_a_shop_that_stays_away_ends_its_run_and_blocks_no_other(worker, shop, m
     assert shop.tenant().unreachable_since is None
 
 
+def test_a_silent_shop_is_asked_by_one_thread_at_a_time(worker, shop):
+    from tasks import shops  # noqa: PLC0415
+    from tasks.waits import Postponed  # noqa: PLC0415
+
+    met = []
+
+    def ask_both(client):
+        with pytest.raises(Postponed) as postponed:
+            shops.ask(shop.tenant(), lambda client: client.shop(), cost=15)
+        met.append(postponed.value)
+        return client.shop()
+
+    # Given a shop that fell silent
+    tenants.set_reachability(shop.tenant_id, unreachable=True)
+    # When somebody asks it while another waits for its answer
+    shops.ask(shop.tenant(), ask_both, cost=15)
+    # Then he has to come again, and all ask as they like once it has answered
+    assert len(met) == 1
+    shops.ask(shop.tenant(), lambda client: shops.ask(shop.tenant(), lambda client: client.shop(), cost=15), cost=15)
+
+
 def test_a_cancelled_run_stops_and_keeps_what_it_wrote(worker, open_shop):
     from tasks import sync  # noqa: PLC0415
 
