@@ -29,6 +29,8 @@ class Bucket:
         self.maximum = restore_rate * SECONDS_HELD
         self._available = self.maximum
         self._at = clock()
+        #: Since the beginning: points charged, queries granted and throttled.
+        self.charged = self.granted = self.throttled = 0
 
     def set_rate(self, restore_rate: float, maximum: float | None = None) -> None:
         """Another plan: the bucket starts full."""
@@ -43,7 +45,9 @@ class Bucket:
         with self._lock:
             self._restore()
             if requested > self._available:
+                self.throttled += 1
                 return Grant(False, self._available)
+            self.granted += 1
             self._available -= requested
             return Grant(True, self._available)
 
@@ -51,6 +55,7 @@ class Bucket:
         """Charge the actual cost instead of the requested one. Returns what is left."""
         with self._lock:
             self._restore()
+            self.charged += actual
             self._available = min(self.maximum, self._available + requested - actual)
             return self._available
 
@@ -58,6 +63,13 @@ class Bucket:
         now = self._clock()
         self._available = min(self.maximum, self._available + (now - self._at) * self.restore_rate)
         self._at = now
+
+    def spending(self) -> dict[str, int]:
+        """What was asked of it since the beginning, and what is left."""
+        with self._lock:
+            self._restore()
+            asked = {"charged": self.charged, "granted": self.granted, "throttled": self.throttled}
+            return {**asked, "available": int(self._available)}
 
     def status(self, available: float) -> dict[str, Any]:
         """``throttleStatus`` of an answer."""

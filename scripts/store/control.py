@@ -124,7 +124,7 @@ class Control:
 
     def _show(self, match: re.Match[str], query: Query, _: Body) -> Any:
         shop = self._shop(match)
-        answer = {**describe(shop), **truth.truth(shop)}
+        answer = {**describe(shop), **truth.truth(shop), "budget": shop.bucket().spending()}
         answer["topCustomers"] = truth.top_customers(shop, int(query.get("topcustomers", "5")))
         if "ids" in query:
             answer["ids"] = truth.digest(shop, query["ids"])
