@@ -81,9 +81,12 @@ def step(work: Work) -> Done:
     if operation is None or operation.operation_id is None:
         return _start(work, operation)
     operation_id = operation.operation_id
-    told = shops.ask(
-        work.tenant, lambda client: client.bulk_operation(operation_id), cost=bulk.QUERY_COST, reserve=RESERVE
-    )
+    try:
+        told = shops.ask(
+            work.tenant, lambda client: client.bulk_operation(operation_id), cost=bulk.QUERY_COST, reserve=RESERVE
+        )
+    except QueryRefused as refusal:
+        return _read_pages_instead(work, str(refusal))
     if told is None:
         return _give_up(work, "Shopify does not know it any more")
     if told.status in bulk.UNDER_WAY:

@@ -259,6 +259,17 @@ def _a_refunded_order(at=0):
     return {"action": "createOrder", "lineCount": 2}, {"action": "refundOrder", "id": f"${at}", "quantity": 1}
 
 
+@pytest.mark.parametrize("refused", ["START", "QUERY"])
+def test_a_shop_that_knows_no_bulk_operations_is_read_by_pages(worker, bulk_shop, monkeypatch, refused):
+    from shopify import bulk  # noqa: PLC0415
+
+    monkeypatch.setattr(bulk, refused, getattr(bulk, refused).replace("bulkOperation", "noSuchField"))
+    shop = bulk_shop(orders=30, customers=10, products=4)
+    run = shop.sync(mode=Mode.BULK)
+    assert (run.status, run.error) == (RunStatus.COMPLETED, None)
+    assert shop.figures() == shop.expected()
+
+
 def test_a_cancelled_sync_stops_its_operation(worker, bulk_shop):
     shop = bulk_shop()
     shop.configure(faults={"bulk_held": {"next": 1, "lines": 5}})
