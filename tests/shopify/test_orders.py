@@ -343,6 +343,12 @@ def test_an_order_without_refunds_is_whole_though_a_bulk_operation_reads_none_of
     assert from_node(bulk).is_whole
 
 
+def test_an_order_of_which_no_shipping_lines_are_told_needs_no_other_question():
+    row = from_node(without(order_node(), "shippingLines"))
+    assert row.is_whole
+    assert "shipping_lines" not in row.children
+
+
 def test_equal_lists_in_another_order_make_equal_children():
     other = LINE_NODE | {"id": "gid://shopify/LineItem/9"}
     there, back = (from_node(order_node(lineItems=lines(*nodes))) for nodes in ([LINE_NODE, other], [other, LINE_NODE]))
