@@ -93,6 +93,19 @@ class Client:
         )
         return answer_of(reply, shop_domain=self.shop_domain)
 
+    def _ask(self, resource: Resource, query: str, variables: Mapping[str, Any]) -> Answer:
+        """Put a resource's query; without what the shop says that it does not know, if the rest is worth having."""
+        try:
+            return self.execute(query, variables)
+        except QueryRefused as refusal:
+            known = query
+            for selected in resource.dispensable:
+                if selected.split()[0] in str(refusal):
+                    known = known.replace(selected, "")
+            if known == query:
+                raise
+        return self.execute(known, variables)
+
     def page(
         self,
         resource: Resource,
@@ -105,7 +118,9 @@ class Client:
         """One page of at most ``first`` (1 to 250) nodes after the cursor ``after``."""
         read_at = datetime.now(UTC)
         variables = {"first": first, "after": after, "search": search}
-        answer = self.execute(resource.page_query, variables | ({"sortKey": sort} if resource.is_sortable else {}))
+        answer = self._ask(
+            resource, resource.page_query, variables | ({"sortKey": sort} if resource.is_sortable else {})
+        )
         connection = _Connection.of(answer.data.get(resource.connection), resource.connection)
         connection.check_end(resource.name, after)
         return Page(connection.nodes, connection.end_cursor, connection.has_next, answer.cost, read_at)
@@ -118,7 +133,7 @@ class Client:
         spent: Cost | None = None
         for _ in range(_READS):
             read_at = datetime.now(UTC)
-            answer = self.execute(resource.node_query, {"id": resource.gid(shopify_id)})
+            answer = self._ask(resource, resource.node_query, {"id": resource.gid(shopify_id)})
             spent = _sum(spent, answer.cost)
             node = answer.data.get(resource.node_field)
             if node is None:
@@ -136,7 +151,7 @@ class Client:
     def nodes(self, resource: Resource, shopify_ids: Sequence[int]) -> Nodes:
         """Several by their ids, in one question. A nested list longer than a page is not read on: its row is not whole."""
         read_at = datetime.now(UTC)
-        answer = self.execute(resource.nodes_query, {"ids": [resource.gid(each) for each in shopify_ids]})
+        answer = self._ask(resource, resource.nodes_query, {"ids": [resource.gid(each) for each in shopify_ids]})
         nodes = answer.data.get("nodes")
         if not isinstance(nodes, list):
             raise ShopUnavailable(f"the answer about some {resource.name} is no list")

@@ -105,6 +105,8 @@ class Resource:
     #: FETCH topic to what its payload looks like.
     parts: Mapping[str, Part] = field(default_factory=dict)
     nested: tuple[Nested, ...] = ()
+    #: Selections of its queries that a shop's version of the API may not have, and without which the rest is worth having.
+    dispensable: tuple[str, ...] = ()
     #: Taken only of shops whose token has the scope; not to have it is no lack there.
     is_optional: bool = False
     #: Of most of its webhooks another follows soon: its fetches wait for those, and for all other work of the shop.

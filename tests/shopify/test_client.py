@@ -604,3 +604,19 @@ def test_a_page_is_not_changed_by_reading_it(shop):
     before = copy.deepcopy(node)
     ORDERS.from_node(node)
     assert node == before
+
+
+def test_a_field_that_a_shop_does_not_know_is_left_out_if_the_rest_is_worth_having(shop):
+    unknown = {"errors": [{"message": "Field 'originalTotalDutiesSet' doesn't exist on type 'Order'"}]}
+    page = {"data": {"orders": {"pageInfo": {"hasNextPage": False, "endCursor": None}, "nodes": []}}}
+    assert shop.answers_with(unknown, page).client().page(ORDERS).nodes == []
+    asked = [request.body["query"] for request in shop.requests]
+    assert ["originalTotalDutiesSet" in query for query in asked] == [True, False]
+    assert asked[1].count("{") == asked[1].count("}")
+
+
+def test_a_field_without_which_nothing_is_worth_having_is_not_left_out(shop):
+    unknown = {"errors": [{"message": "Field 'currentTotalPriceSet' doesn't exist on type 'Order'"}]}
+    with pytest.raises(QueryRefused):
+        shop.answers_with(unknown).client().page(ORDERS)
+    assert len(shop.requests) == 1

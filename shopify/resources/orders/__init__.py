@@ -59,4 +59,5 @@ RESOURCE = Resource(
         "order_transactions/create": Part(("order_id",), marks=frozenset({"kind"}), gid_kind="OrderTransaction"),
     },
     nested=queries.NESTED,
+    dispensable=(queries.DUTIES,),
 )

@@ -43,6 +43,9 @@ TRANSACTION = f"""id kind status gateway test createdAt processedAt errorCode am
       parentTransaction {{ id }}"""
 TRANSACTION_OBJECTS = cost.OBJECT + cost.OBJECT  # the list, parentTransaction
 
+#: What only orders sent abroad have.
+DUTIES = f"originalTotalDutiesSet {SHOP}"
+
 #: An order without its lists.
 ORDER = f"""
       id name email createdAt processedAt updatedAt cancelledAt cancelReason closedAt test confirmed edited note tags
@@ -51,7 +54,7 @@ ORDER = f"""
       originalTotalPriceSet {BOTH} totalPriceSet {BOTH} currentTotalPriceSet {BOTH} subtotalPriceSet {BOTH}
       totalTaxSet {BOTH} totalDiscountsSet {BOTH} totalShippingPriceSet {BOTH} totalRefundedSet {BOTH} netPaymentSet {BOTH}
       currentSubtotalPriceSet {SHOP} currentTotalTaxSet {SHOP} currentShippingPriceSet {SHOP}
-      originalTotalDutiesSet {SHOP} totalTipReceivedSet {SHOP} totalReceivedSet {SHOP}
+      {DUTIES} totalTipReceivedSet {SHOP} totalReceivedSet {SHOP}
       totalOutstandingSet {SHOP} refundDiscrepancySet {SHOP}
 """
 ORDER_OBJECTS = cost.OBJECT  # customer
