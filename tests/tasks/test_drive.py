@@ -25,9 +25,9 @@ from tests.tasks.staging import Staging, own_database
 
 pytestmark = pytest.mark.long
 
-DRIVES = int(os.environ.get("DRIVES", "20"))
+DRIVES = int(os.environ.get("DRIVES", "10"))
 #: Seconds for all of them, on a busy machine.
-PATIENCE = max(300, DRIVES * 10)
+PATIENCE = max(600, DRIVES * 10)
 SHOPS = 2
 
 
