@@ -119,6 +119,7 @@ class Chosen:
     """What a deed is done to, and with: ids of the shop's, and small numbers."""
 
     order: str
+    buyer: str
     customer: str
     second: str
     product: str
@@ -153,6 +154,7 @@ DEEDS: dict[str, Callable[[Chosen], dict[str, Any]]] = {
     "rename a customer": lambda it: {"action": "updateCustomer", "id": it.customer, "lastName": f"L. {it.other}"},
     "delete a customer": lambda it: {"action": "deleteCustomer", "id": it.customer},
     "merge": lambda it: {"action": "mergeCustomers", "one": it.customer, "two": it.second},
+    "merge the buyer": lambda it: {"action": "mergeCustomers", "one": it.buyer, "two": it.second},
     "create a product": lambda it: {"action": "createProduct", "title": f"Product {it.other}"},
     "rename a product": lambda it: {"action": "updateProduct", "id": it.product, "title": f"Title {it.other}"},
     "delete a product": lambda it: {"action": "deleteProduct", "id": it.product},
@@ -161,7 +163,9 @@ DEEDS: dict[str, Callable[[Chosen], dict[str, Any]]] = {
 #: The oldest and the newest of their kind: few, so that much befalls the same.
 picks = st.integers(-2, 2)
 shops = st.integers(0, SHOPS - 1)
-deeds = st.builds(Deed, st.sampled_from(sorted(DEEDS)), picks, picks)
+#: Where most can go wrong: a version that comes after a merge or a deletion that it knew nothing of.
+often = ["merge the buyer", "merge the buyer", "note", "note", "delete an order", "rename a customer"]
+deeds = st.builds(Deed, st.sampled_from(sorted(DEEDS) + often), picks, picks)
 happens = st.builds(Happens, shops, st.lists(deeds, max_size=10).map(tuple), st.sampled_from([0, 0.4, 1.1, 1.1, 40]))
 arrives = st.builds(Arrives, st.integers(0, 20), st.booleans())
 works = st.builds(Works, st.integers(0, 20), st.sampled_from([1, 2, 100]))
@@ -173,9 +177,9 @@ rare = st.one_of(
     st.builds(Fails, shops, st.sampled_from(["drop", "server_error", "internal", "rate_limited"])),
 )
 interruptions = st.one_of(
-    st.builds(IsKilled, st.integers(0, 12)), st.builds(IsInterrupted, st.integers(0, 12), st.integers(1, 6))
+    st.builds(IsKilled, st.integers(0, 12)), st.builds(IsInterrupted, st.integers(0, 12), st.integers(2, 8))
 )
-other_step = st.one_of(arrives, arrives, works, works, works, passes, rare, interruptions)
+other_step = st.one_of(arrives, arrives, works, works, works, passes, rare, interruptions, interruptions)
 #: Something happens, and other steps follow, eight times: a single list would be drawn short.
 steps = st.tuples(*[st.tuples(happens, st.lists(other_step, max_size=10))] * 8).map(
     lambda parts: [each for begun, others in parts for each in (begun, *others)]
@@ -244,14 +248,10 @@ def chosen(shop: DrivenShop, deed: Deed) -> Chosen:
         return str(ids[number % len(ids)]) if ids else "1"
 
     store, pick, other = shop.store, deed.pick, deed.other
-    return Chosen(
-        one(store.orders, pick),
-        one(store.customers, pick),
-        one(store.customers, other),
-        one(store.products, pick),
-        pick,
-        other,
-    )
+    order, customer = one(store.orders, pick), one(store.customers, pick)
+    row = store.orders.rows.get(int(order))
+    buyer = str(row.customer_id) if row is not None and row.customer_id else customer
+    return Chosen(order, buyer, customer, one(store.customers, other), one(store.products, pick), pick, other)
 
 
 def begin_sync(stage: Stage, shop: DrivenShop, days: int | None = None) -> None:
@@ -289,8 +289,8 @@ def all_differences(stage: Stage, *, is_told_by_webhooks: bool = False) -> list[
     ]
 
 
-#: Topics whose loss no catch-up by updates can find.
-SILENT = ("/delete", "/merge")
+#: The topic whose loss a look does not mend: Shopify moves the orders without a change of theirs, and no event names them.
+SILENT = "customers/merge"
 
 
 @pytest.mark.timeout(PATIENCE)
@@ -326,12 +326,12 @@ def test_whatever_happens_the_tables_end_equal_to_the_store(staging, steps, loss
         # Then what webhooks told of is here, but for those that were lost
         if not stage.lost:
             assert all_differences(stage, is_told_by_webhooks=True) == []
-        # And what was updated unheard is found by the next look
+        # And what was updated or deleted unheard is found by the next look
         stage.time.pass_(3600)
         for shop in stage.shops:
             catch_up(stage, shop)
         stage.drain()
-        if not any(each.topic.endswith(SILENT) for each in stage.lost):
+        if not any(each.topic == SILENT for each in stage.lost):
             assert all_differences(stage, is_told_by_webhooks=True) == []
         # And a whole sync leaves no difference at all
         for shop in stage.shops:
