@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -302,6 +302,20 @@ SILENT = "customers/merge"
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
+)
+@example(  # a merge is heard of before what its customer's order was told of earlier
+    steps=[
+        Happens(0, (Deed("note", 1, 0),), 1.1),
+        Happens(0, (Deed("merge the buyer", 1, 1),), 1.1),
+        Arrives(1, again=False),
+        Works(0, 100),
+        Arrives(0, again=False),
+        Works(0, 100),
+    ],
+    losses=False,
+    begun=False,
+    order=0,
+    skew=0,
 )
 @given(
     steps=steps,
