@@ -11,12 +11,6 @@ from shopify.subscriptions import enum_of, wanted_topics
 from tests.tasks.waiting import eventually
 
 
-@pytest.fixture(autouse=True)
-def without_runaway_stop(monkeypatch):
-    """Tests ask more often than the runaway stop allows."""
-    monkeypatch.setattr("shopify.transport._admit", lambda: None)
-
-
 @pytest.fixture
 def reachable_at(monkeypatch):
     """Say where shops reach us."""
