@@ -160,6 +160,7 @@ class TestAPersonIsForgotten:
         tell(shop, "customers/update", the_customer(email=5))
         tell(shop, "orders/updated", the_order(currency="not one"))
         eventually(lambda: len(rows_that_say("could not be", "quarantined: ")) >= 2)
+        eventually(lambda: shop.figures()["countingOrders"] == 3 and shop.figures()["customers"] == 1)
         with tenants.write(shop.tenant_id) as write:
             record(write, Level.INFO, "test", f"{EMAIL.upper()} was here")
         before = shop.figures()
