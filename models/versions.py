@@ -9,10 +9,11 @@ A read is *settled* when it began after the second of its ``updated_at`` was ove
 import functools
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, Protocol
 
 from sqlalchemy import TextClause, inspect, text
@@ -28,7 +29,7 @@ SETTLED_AFTER = "interval '2 seconds'"
 
 
 class Row(Protocol):
-    """One version of a resource, as it came from Shopify. Absent columns are left alone, None clears."""
+    """One version of a resource, as it came from Shopify. Absent columns are left alone, None clears. Children have all."""
 
     @property
     def shopify_id(self) -> int: ...
@@ -124,7 +125,7 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
     ambiguous: set[int] = set()
     new_to_run = 0
     mended: set[int] = set()
-    for columns, group in _by_columns(_newest(rows)).items():
+    for columns, group in _by_columns(_newest(rows), are_compared=not origin.is_bulk).items():
         results = _merge(write, table, columns, group, origin)
         won = {row.shopify_id for row in results if row.stored}
         if table.customer is not None:
@@ -144,8 +145,7 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
 def _merge(write: Write, table: Table, columns: tuple[str, ...], rows: Sequence[Row], origin: Origin) -> Sequence[Any]:
     """Write the rows of one set of columns. Returns what became of each."""
     types = {"triggered_at": "timestamptz"} | {name: _sql_type(table.model, name) for name in columns}
-    flat = [_flat(table, row, is_compared=not origin.is_bulk) for row in rows]
-    with staged(write.session, types, flat) as incoming:
+    with staged(write.session, types, _values(table, columns, rows)) as incoming:
         parameters = {
             "tenant_id": write.tenant.id,
             "timezone": write.tenant.timezone,
@@ -413,6 +413,9 @@ _RULES = {
     Source.BULK: (_READ_WINS.replace("{raises}", _BULK_RAISES), _BULK_AMBIGUOUS),
 }
 
+#: What a row's columns begin with in every statement, and what they end with if it is compared by its children.
+_VERSION, _DIGEST = ("shopify_id", "updated_at"), "children_digest"
+
 _POSTGRES = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
 
 
@@ -433,25 +436,35 @@ def _newest(rows: Iterable[Row]) -> list[Row]:
     return list(newest.values())
 
 
-def _by_columns(rows: Iterable[Row]) -> dict[tuple[str, ...], list[Row]]:
-    groups: dict[tuple[str, ...], list[Row]] = {}
+def _by_columns(rows: Iterable[Row], *, are_compared: bool) -> dict[tuple[str, ...], list[Row]]:
+    """Rows of the same columns, which begin with the id and the version.
+
+    ``are_compared``: by their children too. Those of a bulk file are not: what lands within its second is fetched in any case.
+    """
+    told: dict[tuple[tuple[str, ...], bool], list[Row]] = {}
     for row in rows:
-        names = ["shopify_id", "updated_at", *sorted(row.columns)]
-        groups.setdefault((*names, "children_digest") if row.children else tuple(names), []).append(row)
+        told.setdefault((tuple(row.columns), are_compared and bool(row.children)), []).append(row)
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for (names, have_children), group in told.items():
+        columns = (*_VERSION, *sorted(names), *([_DIGEST] if have_children else []))
+        groups.setdefault(columns, []).extend(group)
     return groups
 
 
-def _flat(table: Table, row: Row, *, is_compared: bool) -> dict[str, Any]:
-    """A row's columns. A bulk file's children are not compared: what lands within its second is fetched in any case."""
-    flat = {
-        "shopify_id": row.shopify_id,
-        "updated_at": row.updated_at,
-        "triggered_at": row.triggered_at,
-        **row.columns,
-    }
-    if row.children and is_compared:
-        flat["children_digest"] = _digest(table, row.children)
-    return flat
+def _values(table: Table, columns: tuple[str, ...], rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+    """The rows' values: of when they were triggered, and of ``columns``."""
+    own = _getter([name for name in columns if name not in {*_VERSION, _DIGEST}])
+    values = [(row.triggered_at, row.shopify_id, row.updated_at, *own(row.columns)) for row in rows]
+    if _DIGEST not in columns:
+        return values
+    return [(*told, _digest(table, row.children)) for told, row in zip(values, rows, strict=True)]
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """The values of some names, in their order."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple(values[name] for name in names)
 
 
 def _digest(table: Table, children: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -483,11 +496,13 @@ def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known:
                 text(_DELETE_CHILDREN.format(table=name, parent=parent)),
                 {"tenant_id": write.tenant.id, "parents": parents},
             )
-        key = _key(model)
-        listed = [{parent: row.shopify_id, **child} for row in complete for child in row.children[name]]
-        children = {tuple(child[column] for column in key): child for child in listed}
+        columns = [column for column in model.model_fields if column not in {"tenant_id", parent}]
+        values = _getter(columns)
+        listed = ((row.shopify_id, *values(child)) for row in complete for child in row.children[name])
+        key = itemgetter(*([parent, *columns].index(column) for column in _key(model)))
+        children = {key(child): child for child in listed}
         if children:
-            _insert_children(write, table, name, list(children.values()))
+            _insert_children(write, table, name, [parent, *columns], list(children.values()))
 
 
 def _key(model: type[Child]) -> list[str]:
@@ -495,10 +510,12 @@ def _key(model: type[Child]) -> list[str]:
     return [column.name for column in inspect(model).primary_key if column.name != "tenant_id"]
 
 
-def _insert_children(write: Write, table: Table, name: str, children: Sequence[Mapping[str, Any]]) -> None:
+def _insert_children(
+    write: Write, table: Table, name: str, columns: Sequence[str], children: Sequence[Sequence[Any]]
+) -> None:
+    """``children`` are values of ``columns``."""
     model, parent = table.children[name]
     personal, key = table.personal_columns(name), _key(model)
-    columns = [column for column in model.model_fields if column != "tenant_id"]
     with staged(write.session, {column: _sql_type(model, column) for column in columns}, children) as incoming:
         statement = _INSERT_CHILDREN.format(
             table=name,
