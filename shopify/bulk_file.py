@@ -1,19 +1,20 @@
 """A bulk operation's file, read from any byte on, in slices of whole resources: memory stays the same however long it is."""
 
-import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import requests
 import urllib3
+from msgspec import UNSET
 
 from shopify.errors import FileInvalid, LinkExpired, ShopUnavailable
+from shopify.nodes import JSON, Lines
 from shopify.resource import Resource
-from shopify.transport import exact
 
 #: Seconds to connect, and seconds without a byte: less than a worker has to stop.
 TIMEOUT = (3.05, 10.0)
@@ -25,14 +26,13 @@ SLICE_SECONDS = 5.0
 MAX_LINE = 16 * 1024 * 1024
 
 _CHUNK = 256 * 1024
-_DECODER = json.JSONDecoder(parse_float=exact, parse_constant=exact)
 
 
 @dataclass(slots=True)
 class Slice:
     """Some resources with their lists complete, and the byte of the file that follows them."""
 
-    nodes: list[dict[str, Any]] = field(default_factory=list)
+    resources: list[Lines] = field(default_factory=list)
     #: Lines, children included.
     objects: int = 0
     end: int = 0
@@ -107,24 +107,52 @@ def slices(
     last = _Group(start)
     cut: ShopUnavailable | None = None
     try:
-        for node, end in _nodes(resource, chunks, start, size):
-            if "__parentId" in node:
-                last.add(resource, node, end)
+        for line, end in _lines(chunks, start, size):
+            head = _head(resource, line)
+            if head.parent is not UNSET:
+                last.add(resource, head, line, end)
                 continue
             last.move_to(whole)
-            if whole.nodes and (whole.end - start >= most or time.monotonic() - began > SLICE_SECONDS):
+            if whole.resources and (whole.end - start >= most or time.monotonic() - began > SLICE_SECONDS):
                 yield whole
                 start, began = whole.end, time.monotonic()
                 whole = Slice(end=start)
-            last = _Group.of(resource, node, end)
+            last = _Group(end, head.id, Lines(line, []), objects=1)
     except ShopUnavailable as error:
         cut = error
     if cut is None:
         last.move_to(whole)
-    if whole.nodes:
+    if whole.resources:
         yield whole
     if cut is not None:
         raise cut
+
+
+class _Head(msgspec.Struct, gc=False):
+    """What tells a line's place in the file."""
+
+    id: Any = None
+    parent: Any = msgspec.field(name="__parentId", default=UNSET)
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+
+def _head(resource: Resource, line: bytes) -> _Head:
+    try:
+        return _HEAD.decode(line)
+    except (ValueError, RecursionError):
+        node = _json(line)  # which may have what msgspec has not, such as half of a surrogate pair
+    if not isinstance(node, dict):
+        raise FileInvalid(f"a line of the {resource.name} is no JSON object")
+    return _Head(node.get("id"), node.get("__parentId", UNSET))
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return JSON.decode(line.decode())
+    except (ValueError, RecursionError):
+        return None
 
 
 @dataclass(slots=True)
@@ -132,82 +160,49 @@ class _Group:
     """A resource and its children, as far as they have come; ``end`` is the byte after them."""
 
     end: int
-    node: dict[str, Any] | None = None
+    id: Any = None
+    lines: Lines | None = None
     objects: int = 0
 
-    @classmethod
-    def of(cls, resource: Resource, node: dict[str, Any], end: int) -> Self:
-        for connection in resource.bulk.connections.values():
-            node[connection] = {"nodes": [], "pageInfo": {"hasNextPage": False}}
-        return cls(end, node, objects=1)
-
-    def add(self, resource: Resource, child: dict[str, Any], end: int) -> None:
-        if self.node is None or self.node.get("id") != child.pop("__parentId"):
+    def add(self, resource: Resource, child: _Head, line: bytes, end: int) -> None:
+        if self.lines is None or self.id != child.parent:
             raise FileInvalid("a child does not follow its parent")
-        self.node[_connection(resource, child)]["nodes"].append(child)
+        self.lines.children.append((_connection(resource, child.id), line))
         self.objects += 1
         self.end = end
 
     def move_to(self, whole: Slice) -> None:
-        if self.node is not None:
-            whole.nodes.append(self.node)
+        if self.lines is not None:
+            whole.resources.append(self.lines)
         whole.objects += self.objects
         whole.end = self.end
 
 
-def _nodes(
-    resource: Resource, chunks: Iterable[bytes], start: int, size: int | None
-) -> Iterator[tuple[dict[str, Any], int]]:
-    """Each line's node, and the offset of the byte after the line."""
-    offset = start
-    for lines in _lines(chunks, start, size):
-        for line, node in zip(lines, _decoded(resource, lines), strict=True):
-            offset += len(line) + 1
-            if node is not None:
-                yield node, offset if size is None else min(offset, size)
-
-
-def _lines(chunks: Iterable[bytes], start: int, size: int | None) -> Iterator[list[bytes]]:
-    """The lines of each chunk, without their newlines. The last line of all may have none.
+def _lines(chunks: Iterable[bytes], start: int, size: int | None) -> Iterator[tuple[bytes, int]]:
+    """Each line that is not empty, and the offset of the byte after it. The last line of all may have no newline.
 
     Raises FileInvalid, and ShopUnavailable where the file ends before its ``size``.
     """
-    rest, end = b"", start
+    rest, offset = b"", start
     for chunk in chunks:
-        end += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
-        yield lines
+        for line in lines:
+            offset += len(line) + 1
+            if line and not line.isspace():
+                yield line, offset
         if len(rest) > MAX_LINE:
             raise FileInvalid(f"a line is longer than {MAX_LINE} bytes")
+    end = offset + len(rest)
     if size is not None and end < size:
         raise ShopUnavailable(f"a bulk operation's file was cut off after {end} of {size} bytes")
-    if rest:
-        yield [rest]
+    if rest and not rest.isspace():
+        yield rest, end
 
 
-def _decoded(resource: Resource, lines: Sequence[bytes]) -> list[dict[str, Any] | None]:
-    """The lines' nodes; None of an empty one. All at once, so that they share their keys: it takes half the time."""
-    told = [line for line in lines if line.strip()]
-    nodes = _json(b"[" + b",".join(told) + b"]")
-    if not isinstance(nodes, list) or len(nodes) != len(told) or not all(isinstance(node, dict) for node in nodes):
-        raise FileInvalid(f"a line of the {resource.name} is no JSON object")
-    if len(told) == len(lines):
-        return nodes
-    left = iter(nodes)
-    return [next(left) if line.strip() else None for line in lines]
-
-
-def _json(text: bytes) -> Any:
-    try:
-        return _DECODER.decode(text.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _connection(resource: Resource, child: dict[str, Any]) -> str:
-    if child.get("id") is None and resource.bulk.unnamed is not None:
+def _connection(resource: Resource, child_id: Any) -> str:
+    if child_id is None and resource.bulk.unnamed is not None:
         return resource.bulk.unnamed
-    kind = str(child.get("id", "")).removeprefix("gid://shopify/").partition("/")[0]
+    kind = str(child_id or "").removeprefix("gid://shopify/").partition("/")[0]
     try:
         return resource.bulk.connections[kind]
     except KeyError:

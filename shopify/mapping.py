@@ -1,15 +1,15 @@
 """From what Shopify sent to a Row: validation of one resource, and the reason when it is refused."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, NotRequired, TypeVar
+from operator import itemgetter
+from typing import Any
 
 from pydantic import AliasGenerator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
-from typing_extensions import TypedDict
 
 from shopify.row import Row, RowRejected
-from shopify.scalars import Flag, gid, rest_id
+from shopify.scalars import gid, rest_id
 
 #: GraphQL spells ``createdAt`` what we keep as ``created_at``. Unknown keys are none of our business.
 GRAPHQL = ConfigDict(alias_generator=AliasGenerator(validation_alias=to_camel), extra="ignore")
@@ -17,36 +17,6 @@ REST = ConfigDict(extra="ignore")
 
 #: Reasons beyond these add length, not knowledge.
 _REASONS = 3
-
-Node = TypeVar("Node")
-
-
-class PageInfo(TypedDict):
-    hasNextPage: Flag
-
-
-class Edge(TypedDict, Generic[Node]):
-    node: Node
-
-
-class Connection(TypedDict, Generic[Node]):
-    """A nested connection, read as ``nodes`` or as ``edges``."""
-
-    nodes: NotRequired[list[Node]]
-    edges: NotRequired[list[Edge[Node]]]
-    pageInfo: NotRequired[PageInfo]
-
-
-def nodes_of(connection: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if "nodes" in connection:
-        return list(connection["nodes"])
-    return [edge["node"] for edge in connection.get("edges", ())]
-
-
-def is_complete(connection: Mapping[str, Any]) -> bool:
-    """Whether the connection said that nothing follows. One that was not asked may go on."""
-    page_info = connection.get("pageInfo")
-    return page_info is not None and not page_info["hasNextPage"]
 
 
 def validated(adapter: TypeAdapter[Any], raw: object, *, resource: str, gid_kind: str) -> dict[str, Any]:
@@ -92,13 +62,8 @@ def _id_of(raw: object, gid_kind: str) -> int | None:
 
 def children(shapes: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:
     """A complete list of children, each with every column, ordered by id so that equal lists are equal."""
-    rows = ({"shopify_id": shape["shopify_id"]} | {name: shape.get(name) for name in columns} for shape in shapes)
-    return sorted(rows, key=_by_id)
-
-
-def _by_id(child: Mapping[str, Any]) -> int:
-    found: int = child["shopify_id"]
-    return found
+    names = ("shopify_id", *columns)
+    return sorted(({name: shape.get(name) for name in names} for shape in shapes), key=itemgetter("shopify_id"))
 
 
 def row(
@@ -128,17 +93,3 @@ def row(
         incomplete_because="; ".join(reasons) or None,
         pending_since=pending_since,
     )
-
-
-def rows(
-    from_node: Callable[[Mapping[str, Any]], Row], nodes: Iterable[Mapping[str, Any]]
-) -> tuple[list[Row], list[RowRejected]]:
-    """Every node's row, and the refusals: a bad node costs itself alone."""
-    stored: list[Row] = []
-    refused: list[RowRejected] = []
-    for node in nodes:
-        try:
-            stored.append(from_node(node))
-        except RowRejected as refusal:
-            refused.append(refusal)
-    return stored, refused

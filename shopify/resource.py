@@ -3,11 +3,11 @@
 import enum
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
-from shopify import mapping
+from shopify.nodes import Lines, Shape
 from shopify.row import Row, RowRejected
 from shopify.scalars import gid_of
 
@@ -93,8 +93,9 @@ class Resource:
     count_cost: int
     bulk: Bulk
 
-    #: Raise RowRejected.
-    from_node: Callable[[Mapping[str, Any]], Row]
+    #: What its nodes become.
+    shape: Shape[Any]
+    #: What the payloads of its webhooks become. Raises RowRejected.
     from_payload: Callable[[Mapping[str, Any]], Row]
 
     topics: Mapping[str, TopicKind]
@@ -121,9 +122,27 @@ class Resource:
     def gid(self, shopify_id: int) -> str:
         return gid_of(self.gid_kind, shopify_id)
 
-    def rows(self, nodes: Iterable[Mapping[str, Any]]) -> tuple[list[Row], list[RowRejected]]:
+    def rows(self, nodes: Iterable[object]) -> tuple[list[Row], list[RowRejected]]:
         """Every node's row, and the refusals: a bad node costs itself alone."""
-        return mapping.rows(self.from_node, nodes)
+        return _rows(self.shape.from_node, nodes)
+
+    def rows_of_file(self, resources: Iterable[Lines]) -> tuple[list[Row], list[RowRejected]]:
+        """The same of what a bulk file tells."""
+        return _rows(self.shape.from_lines, resources)
+
+
+_Told = TypeVar("_Told")
+
+
+def _rows(to_row: Callable[[_Told], Row], resources: Iterable[_Told]) -> tuple[list[Row], list[RowRejected]]:
+    rows: list[Row] = []
+    refused: list[RowRejected] = []
+    for each in resources:
+        try:
+            rows.append(to_row(each))
+        except RowRejected as refusal:
+            refused.append(refusal)
+    return rows, refused
 
 
 def page_query(connection: str, sort_keys: str | None, selection: str) -> str:

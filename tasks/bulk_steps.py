@@ -231,7 +231,7 @@ def _parts(resource: Resource, chunks: Iterator[bytes], *, start: int, size: int
 
     def following() -> _Part | None:
         part = next(found, None)
-        return None if part is None else _Part(*resource.rows(part.nodes), part.objects, part.end)
+        return None if part is None else _Part(*resource.rows_of_file(part.resources), part.objects, part.end)
 
     with ThreadPoolExecutor(1, thread_name_prefix="bulk-file") as thread:
         ahead = thread.submit(following)

@@ -234,7 +234,7 @@ def _store(write: Write, resource: Resource, shopify_id: int, found: Node) -> St
         buried = bury(write, resource.name, shopify_id, triggered_at=found.read_at)
         return replace(NOTHING, fetches=buried + _fetch_orders_of_the_gone(write, resource, shopify_id))
     try:
-        row = resource.from_node(found.node)
+        row = resource.shape.from_node(found.node)
     except RowRejected as refusal:
         refetches.clear(write, resource.name, [shopify_id], read_at=found.read_at)
         quarantine_rejected(write, refusal, source="fetch", origin=origin)

@@ -3,50 +3,57 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Required
 
-from pydantic import Field, PlainValidator, TypeAdapter, ValidationError, with_config
+from msgspec import UNSET, UnsetType, field
+from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from shopify import cost
-from shopify.mapping import GRAPHQL, REST, row, validated
+from shopify import cost, nodes
+from shopify.mapping import REST, row, validated
+from shopify.nodes import As, Node, Shape, told
 from shopify.resource import PAGE_SIZE, Bulk, Resource, TopicKind, count_query, node_query, nodes_query, page_query
 from shopify.row import Row
-from shopify.scalars import Flag, Id, State, Tags, Text, Time, gid, object_of
+from shopify.scalars import Flag, Id, State, Tags, Text, Time, gid, text
 
 _SELECTION = """id firstName lastName state note tags verifiedEmail createdAt updatedAt
       defaultEmailAddress { emailAddress } defaultPhoneNumber { phoneNumber }"""
 #: defaultEmailAddress; a CustomerPhoneNumber is free.
 _OBJECTS = (cost.OBJECT,)
 
-_TEXT: TypeAdapter[str | None] = TypeAdapter(Text | None)
+
+class _EmailAddress(Node):
+    email_address: str | UnsetType | None = UNSET
 
 
-def _inside(key: str) -> PlainValidator:
-    """The text in GraphQL's ``{key: text}``, or null."""
-
-    def parse(value: object) -> str | None:
-        if value is None:
-            return None
-        try:
-            return _TEXT.validate_python(object_of(value, key).get(key))
-        except ValidationError:
-            raise ValueError(f"{key} is not text that can be stored") from None
-
-    return PlainValidator(parse)
+class _PhoneNumber(Node):
+    phone_number: str | UnsetType | None = UNSET
 
 
-@with_config(GRAPHQL)
-class _Node(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(gid("Customer")), Field(validation_alias="id")]]
-    updated_at: Time
-    email: Annotated[str | None, _inside("emailAddress"), Field(validation_alias="defaultEmailAddress")]
-    first_name: Text | None
-    last_name: Text | None
-    phone: Annotated[str | None, _inside("phoneNumber"), Field(validation_alias="defaultPhoneNumber")]
-    state: State | None
-    note: Text | None
-    tags: Tags
-    verified_email: Flag | None
-    created_at: Time | None
+def _inside(key: str) -> As:
+    """The text in an object, which may have none."""
+
+    def convert(found: Node) -> str | None:
+        value = getattr(found, key)
+        return None if value is None or value is UNSET else text(value)
+
+    return As(convert)
+
+
+class _Node(Node):
+    shopify_id: Annotated[str, As(gid("Customer"))] = field(name="id")
+    updated_at: nodes.Version = UNSET
+    email: Annotated[_EmailAddress | UnsetType | None, _inside("email_address")] = field(
+        name="defaultEmailAddress", default=UNSET
+    )
+    first_name: nodes.Text = UNSET
+    last_name: nodes.Text = UNSET
+    phone: Annotated[_PhoneNumber | UnsetType | None, _inside("phone_number")] = field(
+        name="defaultPhoneNumber", default=UNSET
+    )
+    state: nodes.State = UNSET
+    note: nodes.Text = UNSET
+    tags: nodes.Tags = UNSET
+    verified_email: nodes.Flag = UNSET
+    created_at: nodes.Time = UNSET
 
 
 @with_config(REST)
@@ -64,14 +71,11 @@ class _Payload(TypedDict, total=False):
     created_at: Time | None
 
 
-_NODE: TypeAdapter[Any] = TypeAdapter(_Node)
 _PAYLOAD: TypeAdapter[Any] = TypeAdapter(_Payload)
 
 
-def from_node(node: Mapping[str, Any]) -> Row:
-    """A customer as a page or a fetch by id gives it. Raises RowRejected."""
-    shape = validated(_NODE, node, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
-    return row(shape, lists={}, required=(), gaps=())
+def _row(node: _Node) -> Row:
+    return row(told(node), lists={}, required=(), gaps=())
 
 
 def from_payload(payload: Mapping[str, Any]) -> Row:
@@ -93,7 +97,7 @@ RESOURCE = Resource(
     count_query=count_query("customersCount"),
     count_cost=cost.COUNT,
     bulk=Bulk(_SELECTION),
-    from_node=from_node,
+    shape=Shape(_Node, _row, resource="customers", gid_kind="Customer"),
     from_payload=from_payload,
     topics={
         "customers/create": TopicKind.WHOLE,

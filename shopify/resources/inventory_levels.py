@@ -13,11 +13,13 @@ What is inferred from the Admin API 2026-07 and was not seen in answers of the p
 from collections.abc import Mapping
 from typing import Annotated, Any, Required
 
-from pydantic import Field, PlainValidator, TypeAdapter, with_config
+from msgspec import UNSET, UnsetType, field
+from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from shopify import cost
-from shopify.mapping import GRAPHQL, REST, Connection, children, is_complete, nodes_of, row, validated
+from shopify import cost, nodes
+from shopify.mapping import REST, children, row, validated
+from shopify.nodes import As, Connection, Node, Shape, told
 from shopify.resource import (
     PAGE_SIZE,
     Bulk,
@@ -31,7 +33,7 @@ from shopify.resource import (
     page_query,
 )
 from shopify.row import Row
-from shopify.scalars import Count, Flag, Id, Text, Time, gid, reference
+from shopify.scalars import Flag, Id, Text, Time, gid
 
 #: Levels asked for with each item of a page; an item at more locations is fetched by id.
 PAGE_LEVELS = 20
@@ -53,34 +55,32 @@ def _selection(levels: int) -> str:
     """
 
 
-def _level_id(value: object) -> int:
+def _level_id(value: str) -> int:
     """The number in a level's global id, whose item is its parent's."""
-    return gid("InventoryLevel")(value.partition("?")[0] if isinstance(value, str) else value)
+    return gid("InventoryLevel")(value.partition("?")[0])
 
 
-class _Quantity(TypedDict):
-    name: Text
-    quantity: Count
+class _Quantity(Node):
+    name: str
+    quantity: nodes.Count
 
 
-@with_config(GRAPHQL)
-class _LevelNode(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(_level_id), Field(validation_alias="id")]]
-    location_shopify_id: Annotated[
-        int | None, PlainValidator(reference("Location")), Field(validation_alias="location")
-    ]
-    quantities: list[_Quantity]
-    updated_at: Time | None
+class _LevelNode(Node):
+    shopify_id: Annotated[str, As(_level_id)] = field(name="id")
+    location_shopify_id: Annotated[nodes.Reference | UnsetType | None, nodes.reference("Location")] = field(
+        name="location", default=UNSET
+    )
+    quantities: list[_Quantity] | UnsetType = UNSET
+    updated_at: nodes.Time = UNSET
 
 
-@with_config(GRAPHQL)
-class _Node(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(gid("InventoryItem")), Field(validation_alias="id")]]
-    updated_at: Time
-    sku: Text | None
-    tracked: Flag | None
-    created_at: Time | None
-    inventory_levels: Connection[_LevelNode]
+class _Node(Node):
+    shopify_id: Annotated[str, As(gid("InventoryItem"))] = field(name="id")
+    updated_at: nodes.Version = UNSET
+    sku: nodes.Text = UNSET
+    tracked: nodes.Flag = UNSET
+    created_at: nodes.Time = UNSET
+    inventory_levels: Connection[_LevelNode] | UnsetType = UNSET
 
 
 @with_config(REST)
@@ -92,24 +92,21 @@ class _Payload(TypedDict, total=False):
     created_at: Time | None
 
 
-_NODE: TypeAdapter[Any] = TypeAdapter(_Node)
 _PAYLOAD: TypeAdapter[Any] = TypeAdapter(_Payload)
 
 
-def from_node(node: Mapping[str, Any]) -> Row:
-    """An item as a page or a fetch by id gives it. Raises RowRejected."""
-    shape = validated(_NODE, node, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
-    levels = shape.pop("inventory_levels", None)
-    if levels is None or not is_complete(levels):
+def _row(node: _Node) -> Row:
+    shape = told(node)
+    levels: Connection[_LevelNode] | None = shape.pop("inventory_levels", None)
+    if levels is None or not levels.is_complete:
         return row(shape, lists={}, required=(), gaps=["more levels than were read"])
-    lists = {"inventory_levels": children(map(_with_quantities, nodes_of(levels)), _LEVEL_COLUMNS)}
+    lists = {"inventory_levels": children(map(_with_quantities, levels.listed), _LEVEL_COLUMNS)}
     return row(shape, lists=lists, required=(), gaps=())
 
 
-def _with_quantities(level: dict[str, Any]) -> dict[str, Any]:
-    return level | {
-        each["name"]: each["quantity"] for each in level.get("quantities", ()) if each["name"] in QUANTITIES
-    }
+def _with_quantities(level: _LevelNode) -> dict[str, Any]:
+    quantities = [] if level.quantities is UNSET else level.quantities
+    return told(level) | {each.name: each.quantity for each in quantities if each.name in QUANTITIES}
 
 
 def from_payload(payload: Mapping[str, Any]) -> Row:
@@ -136,7 +133,9 @@ RESOURCE = Resource(
     count_query=None,
     count_cost=0,
     bulk=Bulk(f"{_OWN} inventoryLevels {{ edges {{ node {{ {_LEVEL} }} }} }}", {"InventoryLevel": "inventoryLevels"}),
-    from_node=from_node,
+    shape=Shape(
+        _Node, _row, resource="inventory_items", gid_kind="InventoryItem", connections={"inventoryLevels": _LevelNode}
+    ),
     from_payload=from_payload,
     topics={
         "inventory_items/create": TopicKind.WHOLE,

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Required
 
+from msgspec import UNSET, UnsetType, field
 from pydantic import Field, PlainValidator, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from shopify import cost
-from shopify.mapping import GRAPHQL, REST, Connection, children, is_complete, nodes_of, row, validated
+from shopify import cost, nodes
+from shopify.mapping import REST, children, row, validated
+from shopify.nodes import As, Connection, Node, Shape, told
 from shopify.resource import (
     PAGE_SIZE,
     Bulk,
@@ -42,31 +44,29 @@ def _selection(variants: int) -> str:
 _VARIANT_COLUMNS = ("title", "sku", "price", "compare_at_price", "position", "inventory_quantity", "updated_at")
 
 
-@with_config(GRAPHQL)
-class _VariantNode(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(gid("ProductVariant")), Field(validation_alias="id")]]
-    title: Text | None
-    sku: Text | None
-    price: Money | None
-    compare_at_price: Money | None
-    position: Count | None
-    inventory_quantity: Count | None
-    updated_at: Time | None
+class _VariantNode(Node):
+    shopify_id: Annotated[str, As(gid("ProductVariant"))] = field(name="id")
+    title: nodes.Text = UNSET
+    sku: nodes.Text = UNSET
+    price: nodes.Amount = UNSET
+    compare_at_price: nodes.Amount = UNSET
+    position: nodes.Count | UnsetType | None = UNSET
+    inventory_quantity: nodes.Count | UnsetType | None = UNSET
+    updated_at: nodes.Time = UNSET
 
 
-@with_config(GRAPHQL)
-class _Node(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(gid("Product")), Field(validation_alias="id")]]
-    updated_at: Time
-    title: Text | None
-    handle: Text | None
-    status: State | None
-    vendor: Text | None
-    product_type: Text | None
-    tags: Tags
-    published_at: Time | None
-    created_at: Time | None
-    variants: Connection[_VariantNode]
+class _Node(Node):
+    shopify_id: Annotated[str, As(gid("Product"))] = field(name="id")
+    updated_at: nodes.Version = UNSET
+    title: nodes.Text = UNSET
+    handle: nodes.Text = UNSET
+    status: nodes.State = UNSET
+    vendor: nodes.Text = UNSET
+    product_type: nodes.Text = UNSET
+    tags: nodes.Tags = UNSET
+    published_at: nodes.Time = UNSET
+    created_at: nodes.Time = UNSET
+    variants: Connection[_VariantNode] | UnsetType = UNSET
 
 
 @with_config(REST)
@@ -101,16 +101,14 @@ class _Payload(TypedDict, total=False):
     variant_gids: list[_VariantGid] | None
 
 
-_NODE: TypeAdapter[Any] = TypeAdapter(_Node)
 _PAYLOAD: TypeAdapter[Any] = TypeAdapter(_Payload)
 
 
-def from_node(node: Mapping[str, Any]) -> Row:
-    """A product as a page or a fetch by id gives it. Raises RowRejected."""
-    shape = validated(_NODE, node, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
-    variants = shape.pop("variants", None)
-    if variants is not None and is_complete(variants):
-        lists = {"variants": children(nodes_of(variants), _VARIANT_COLUMNS)}
+def _row(node: _Node) -> Row:
+    shape = told(node)
+    variants: Connection[_VariantNode] | None = shape.pop("variants", None)
+    if variants is not None and variants.is_complete:
+        lists = {"variants": children(map(told, variants.listed), _VARIANT_COLUMNS)}
         return row(shape, lists=lists, required=(), gaps=())
     return row(shape, lists={}, required=(), gaps=["more variants than were read"])
 
@@ -145,7 +143,7 @@ RESOURCE = Resource(
     count_query=count_query("productsCount"),
     count_cost=cost.COUNT,
     bulk=Bulk(f"{_OWN} variants {{ edges {{ node {{ {_VARIANT} }} }} }}", {"ProductVariant": "variants"}),
-    from_node=from_node,
+    shape=Shape(_Node, _row, resource="products", gid_kind="Product", connections={"variants": _VariantNode}),
     from_payload=from_payload,
     topics={
         "products/create": TopicKind.WHOLE,

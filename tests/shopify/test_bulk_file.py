@@ -31,7 +31,9 @@ def read(content, *, start=0, size=None, most=bulk_file.SLICE, chunk=7):
 
 def shape(slices):
     return [
-        (node["id"], [child["id"] for child in node["lineItems"]["nodes"]]) for each in slices for node in each.nodes
+        (json.loads(told.own)["id"], [json.loads(line)["id"] for name, line in told.children if name == "lineItems"])
+        for each in slices
+        for told in each.resources
     ]
 
 
@@ -46,7 +48,9 @@ SHAPE = [
 def test_a_resource_comes_with_its_lists_complete(tmp_path):
     (found,) = read(FILE)
     assert shape([found]) == SHAPE
-    assert found.nodes[0]["lineItems"]["pageInfo"] == {"hasNextPage": False}
+    (rows, refused) = ORDERS.rows_of_file(found.resources)
+    assert [[line["shopify_id"] for line in row.children["line_items"]] for row in rows] == [[11, 12], [], [31]]
+    assert refused == []
     assert (found.objects, found.end) == (6, len(FILE))
 
 
@@ -103,7 +107,9 @@ def test_a_shipping_line_to_which_shopify_gave_no_id_costs_its_order_nothing():
     parent = {"__parentId": "gid://shopify/Order/1"}
     unnamed, named = {"id": None, "title": "Pickup"}, {"id": "gid://shopify/ShippingLine/5", "title": "Standard"}
     (found,) = read(file_of([*an_order(1, 11), unnamed | parent, named | parent]))
-    assert found.nodes[0]["shippingLines"]["nodes"] == [unnamed, named]
+    assert [name for name, _ in found.resources[0].children] == ["lineItems", "shippingLines", "shippingLines"]
+    (row,), _ = ORDERS.rows_of_file(found.resources)
+    assert [line["title"] for line in row.children["shipping_lines"]] == ["Pickup", "Standard"]
     assert shape([found]) == [("gid://shopify/Order/1", ["gid://shopify/LineItem/11"])]
 
 

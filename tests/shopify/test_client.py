@@ -157,7 +157,7 @@ def test_a_node_is_asked_for_by_its_global_id(shop):
     shop.answers_with({"data": {"order": node}, "extensions": COST})
     found = shop.client().node(ORDERS, 1001)
     assert shop.requests[0].body["variables"] == {"id": "gid://shopify/Order/1001"}
-    assert ORDERS.from_node(found.node).is_whole
+    assert ORDERS.shape.from_node(found.node).is_whole
     assert found.cost.requested == 13
 
 
@@ -179,7 +179,7 @@ def product(connection, updated_at="2026-01-02T15:00:00Z"):
 def test_a_list_longer_than_a_page_is_read_to_its_end(shop):
     shop.answers_with(product(variants(1, 2, cursor="a")), product(variants(3, cursor="b")), product(variants(4)))
     found = shop.client().node(PRODUCTS, 5)
-    row = PRODUCTS.from_node(found.node)
+    row = PRODUCTS.shape.from_node(found.node)
     assert [child["shopify_id"] for child in row.children["variants"]] == [1, 2, 3, 4]
     assert row.is_whole
     assert [request.body["variables"].get("after") for request in shop.requests] == [None, "a", "b"]
@@ -195,7 +195,7 @@ def test_a_product_that_changes_between_two_pages_of_its_list_is_read_again(shop
         product(variants(1, 2, cursor="a"), later),
         product(variants(3), later),
     )
-    row = PRODUCTS.from_node(shop.client().node(PRODUCTS, 5).node)
+    row = PRODUCTS.shape.from_node(shop.client().node(PRODUCTS, 5).node)
     assert [child["shopify_id"] for child in row.children["variants"]] == [1, 2, 3]
 
 
@@ -602,7 +602,7 @@ def test_a_loop_gone_wild_is_stopped_before_it_asks(shop, monkeypatch):
 def test_a_page_is_not_changed_by_reading_it(shop):
     node = sample("order_node", lineItems=connection())
     before = copy.deepcopy(node)
-    ORDERS.from_node(node)
+    ORDERS.shape.from_node(node)
     assert node == before
 
 

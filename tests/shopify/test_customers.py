@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shopify.resources.customers import from_node, from_payload
+from shopify.resources.customers import RESOURCE, from_payload
 from shopify.row import RowRejected
 from tests.shopify.sample import sample, without
+
+from_node = RESOURCE.shape.from_node
 
 AT = datetime(2026, 1, 2, 15, tzinfo=UTC)
 

@@ -6,10 +6,12 @@ import pytest
 
 from shopify import scopes
 from shopify.resources import RESOURCES, of_topic, taken
-from shopify.resources.inventory_levels import RESOURCE, from_node, from_payload
+from shopify.resources.inventory_levels import RESOURCE, from_payload
 from shopify.row import RowRejected
 from shopify.subscriptions import optional_topics, wanted_topics
 from tests.shopify.sample import sample, without
+
+from_node = RESOURCE.shape.from_node
 
 
 def level(node, number):

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from shopify.resources.orders import from_node, from_payload
+from shopify.resources.orders import RESOURCE, from_payload
 from shopify.resources.orders.columns import IN_BOTH_CURRENCIES
 from shopify.row import RowRejected
 from shopify.scalars import rate
@@ -21,6 +21,8 @@ from tests.shopify.test_orders import (
     lines,
     order_node,
 )
+
+from_node = RESOURCE.shape.from_node
 
 D = Decimal
 

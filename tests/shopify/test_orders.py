@@ -6,10 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from shopify.resources.orders import from_node, from_payload
+from shopify.resources.orders import RESOURCE, from_payload
 from shopify.row import RowRejected
 from shopify.transport import exact
 from tests.shopify.sample import money_bag, money_set, sample, without
+
+from_node = RESOURCE.shape.from_node
 
 D = Decimal
 #: The buyer's amount of every money set that ``money_bag`` makes.

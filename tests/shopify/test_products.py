@@ -5,9 +5,11 @@ from decimal import Decimal
 
 import pytest
 
-from shopify.resources.products import from_node, from_payload
+from shopify.resources.products import RESOURCE, from_payload
 from shopify.row import RowRejected
 from tests.shopify.sample import sample, without
+
+from_node = RESOURCE.shape.from_node
 
 AT = datetime(2026, 1, 2, 15, tzinfo=UTC)
 

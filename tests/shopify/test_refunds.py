@@ -4,9 +4,11 @@ from decimal import Decimal
 
 import pytest
 
-from shopify.resources.orders import from_node, from_payload
+from shopify.resources.orders import RESOURCE, from_payload
 from shopify.scalars import MAX_ID
 from tests.shopify.sample import sample, without
+
+from_node = RESOURCE.shape.from_node
 
 D = Decimal
 

@@ -125,7 +125,7 @@ def test_one_by_its_id_is_the_same_row_as_on_its_page(store, resource):
     client = store.client()
     for row in [row for row in resource.rows(client.page(resource).nodes)[0] if row.is_whole][:5]:
         found = client.node(resource, row.shopify_id)
-        assert resource.from_node(found.node) == row
+        assert resource.shape.from_node(found.node) == row
         assert found.cost.requested == resource.node_cost
     assert client.node(resource, 1).node is None
 
@@ -167,11 +167,11 @@ def test_every_list_of_an_order_is_read_to_its_end(store, monkeypatch):
     assert "line items" in found.incomplete_because
     assert "refunds" in found.incomplete_because
     # And by its id all of it comes, in however small pages
-    whole = orders.from_node(client.node(orders, found.shopify_id).node)
+    whole = orders.shape.from_node(client.node(orders, found.shopify_id).node)
     small = _in_small_pages(orders)
     assert {nested.field for nested in small.nested} == {nested.field for nested in orders.nested}
     for resource in (orders, small):
-        row = orders.from_node(client.node(resource, found.shopify_id).node)
+        row = orders.shape.from_node(client.node(resource, found.shopify_id).node)
         assert row == whole
         assert row.is_whole
         assert {name: len(parts) for name, parts in row.children.items()} == {
@@ -204,7 +204,7 @@ def test_what_a_page_could_not_hold_is_whole_when_fetched_by_its_id(store):
     client, products = store.client(), RESOURCES["products"]
     cut = [row for row in products.rows(client.page(products).nodes)[0] if not row.is_whole]
     for row in cut:
-        found = products.from_node(client.node(products, row.shopify_id).node)
+        found = products.shape.from_node(client.node(products, row.shopify_id).node)
         assert found.is_whole
         assert len(found.children["variants"]) > PAGE_VARIANTS
     assert cut

@@ -17,10 +17,10 @@ from shopify.resource import (
 )
 from shopify.resources.orders import queries
 from shopify.resources.orders.columns import GID_KIND, NAME
-from shopify.resources.orders.node import from_node
+from shopify.resources.orders.node import SHAPE
 from shopify.resources.orders.payload import from_payload
 
-__all__ = ["ALL_ORDERS", "RESOURCE", "from_node", "from_payload"]
+__all__ = ["ALL_ORDERS", "RESOURCE", "from_payload"]
 
 #: Without this scope Shopify shows the orders of 60 days, and counts no others.
 ALL_ORDERS = "read_all_orders"
@@ -38,7 +38,7 @@ RESOURCE = Resource(
     count_query=count_query("ordersCount"),
     count_cost=cost.COUNT,
     bulk=Bulk(queries.BULK, queries.BULK_CONNECTIONS, unnamed="shippingLines"),
-    from_node=from_node,
+    shape=SHAPE,
     from_payload=from_payload,
     topics={
         "orders/create": TopicKind.WHOLE,

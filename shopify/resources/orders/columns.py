@@ -39,6 +39,8 @@ MONEY = IN_BOTH_CURRENCIES | {
     "refund_discrepancy",
 }
 
+_PRESENTMENT = {name: f"presentment_{name}" for name in IN_BOTH_CURRENCIES}
+
 LINE_COLUMNS = (
     "product_shopify_id",
     "variant_shopify_id",
@@ -110,11 +112,12 @@ def total(amounts: Iterable[Decimal]) -> Decimal:
 def keep_money(shape: dict[str, Any], name: str, money: MoneySet | None) -> None:
     """A total becomes its column, and where the buyer's amount is kept and told, that one's."""
     shape[name] = None if money is None else money.amount
-    if name in IN_BOTH_CURRENCIES:
+    presentment = _PRESENTMENT.get(name)
+    if presentment is not None:
         if money is None:
-            shape[f"presentment_{name}"] = None
+            shape[presentment] = None
         elif money.presentment is not None:
-            shape[f"presentment_{name}"] = money.presentment
+            shape[presentment] = money.presentment
 
 
 def with_taxes(

@@ -1,12 +1,13 @@
 """An order as GraphQL gives it: on a page, by its id, or put together from a bulk operation's lines."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Required
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, TypeAdapter, with_config
-from typing_extensions import TypedDict
+from msgspec import UNSET, UnsetType, field
 
-from shopify.mapping import GRAPHQL, Connection, children, is_complete, nodes_of, row, validated
+from shopify import nodes, scalars
+from shopify.mapping import children, row
+from shopify.nodes import As, Connection, Node, Reference, Shape, told
 from shopify.resources.orders.columns import (
     GID_KIND,
     LINE_COLUMNS,
@@ -25,268 +26,256 @@ from shopify.resources.orders.columns import (
 )
 from shopify.resources.orders.refunds import Adjustment, Refunded, amounts, day_of, pending_since, reason_word
 from shopify.row import Row
-from shopify.scalars import (
-    Count,
-    Currency,
-    Flag,
-    MoneyBag,
-    Rate,
-    ShopAmount,
-    State,
-    Tags,
-    Text,
-    Time,
-    gid,
-    reference,
-)
+from shopify.scalars import gid
 
 #: GraphQL's display status in REST's words. Whatever has no shipment yet is null in REST.
 _FULFILLMENT = {"FULFILLED": "fulfilled", "PARTIALLY_FULFILLED": "partial", "RESTOCKED": "restocked"}
 
 
-def _fulfillment(value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError("is not a status")
-    return None if value is None else _FULFILLMENT.get(value)
+class _TaxLine(Node):
+    title: nodes.Text = UNSET
+    rate: nodes.Rate = UNSET
+    amount: nodes.ShopAmount = field(name="priceSet", default=UNSET)
 
 
-def _own_id(kind: str) -> Any:
-    """The id of a part that may have none."""
-    parse = gid(kind)
-    return PlainValidator(lambda value: None if value is None else parse(value))
+class _Allocation(Node):
+    amount: nodes.ShopAmount = field(name="allocatedAmountSet", default=UNSET)
 
 
-class _TaxLine(TypedDict, total=False):
-    title: Text | None
-    rate: Rate | None
-    priceSet: ShopAmount
+class _Line(Node):
+    shopify_id: Annotated[str, As(gid("LineItem"))] = field(name="id")
+    product_shopify_id: Annotated[Reference | UnsetType | None, nodes.reference("Product")] = field(
+        name="product", default=UNSET
+    )
+    variant_shopify_id: Annotated[Reference | UnsetType | None, nodes.reference("ProductVariant")] = field(
+        name="variant", default=UNSET
+    )
+    title: nodes.Text = UNSET
+    variant_title: nodes.Text = UNSET
+    sku: nodes.Text = UNSET
+    vendor: nodes.Text = UNSET
+    quantity: nodes.Count | UnsetType = UNSET
+    current_quantity: nodes.Count | UnsetType = UNSET
+    gift_card: nodes.Flag = field(name="isGiftCard", default=UNSET)
+    price: nodes.ShopAmount = field(name="originalUnitPriceSet", default=UNSET)
+    total_discount: nodes.ShopAmount = field(name="totalDiscountSet", default=UNSET)
+    tax_lines: list[_TaxLine] | UnsetType = UNSET
+    discount_allocations: list[_Allocation] | UnsetType = UNSET
 
 
-class _Allocation(TypedDict, total=False):
-    allocatedAmountSet: ShopAmount
+class _ShippingLine(Node):
+    shopify_id: Annotated[str | UnsetType | None, As(gid("ShippingLine"))] = field(name="id", default=UNSET)
+    title: nodes.Text = UNSET
+    code: nodes.Text = UNSET
+    is_removed: nodes.Flag = UNSET
+    price: nodes.ShopAmount = field(name="originalPriceSet", default=UNSET)
+    discounted_price: nodes.ShopAmount = field(name="discountedPriceSet", default=UNSET)
+    current_discounted_price: nodes.ShopAmount = field(name="currentDiscountedPriceSet", default=UNSET)
+    tax_lines: list[_TaxLine] | UnsetType = UNSET
 
 
-@with_config(GRAPHQL)
-class _Line(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(gid("LineItem")), Field(validation_alias="id")]]
-    product_shopify_id: Annotated[int | None, PlainValidator(reference("Product")), Field(validation_alias="product")]
-    variant_shopify_id: Annotated[
-        int | None, PlainValidator(reference("ProductVariant")), Field(validation_alias="variant")
-    ]
-    title: Text | None
-    variant_title: Text | None
-    sku: Text | None
-    vendor: Text | None
-    quantity: Count
-    current_quantity: Count
-    gift_card: Annotated[Flag | None, Field(validation_alias="isGiftCard")]
-    price: Annotated[ShopAmount, Field(validation_alias="originalUnitPriceSet")]
-    total_discount: Annotated[ShopAmount, Field(validation_alias="totalDiscountSet")]
-    tax_lines: list[_TaxLine]
-    discount_allocations: list[_Allocation]
+class _RefundLine(Node):
+    shopify_id: Annotated[str | UnsetType | None, As(gid("RefundLineItem"))] = field(name="id", default=UNSET)
+    line_item_shopify_id: Annotated[Reference | UnsetType | None, nodes.reference("LineItem")] = field(
+        name="lineItem", default=UNSET
+    )
+    quantity: nodes.Count | UnsetType | None = UNSET
+    restock_type: nodes.State = UNSET
+    subtotal: nodes.ShopAmount = field(name="subtotalSet", default=UNSET)
+    total_tax: nodes.ShopAmount = field(name="totalTaxSet", default=UNSET)
 
 
-@with_config(GRAPHQL)
-class _ShippingLine(TypedDict, total=False):
-    shopify_id: Annotated[int | None, _own_id("ShippingLine"), Field(validation_alias="id")]
-    title: Text | None
-    code: Text | None
-    is_removed: Flag | None
-    price: Annotated[ShopAmount, Field(validation_alias="originalPriceSet")]
-    discounted_price: Annotated[ShopAmount, Field(validation_alias="discountedPriceSet")]
-    current_discounted_price: Annotated[ShopAmount, Field(validation_alias="currentDiscountedPriceSet")]
-    tax_lines: list[_TaxLine]
+class _RefundShippingLine(Node):
+    subtotal: nodes.ShopAmount = field(name="subtotalAmountSet", default=UNSET)
+    tax: nodes.ShopAmount = field(name="taxAmountSet", default=UNSET)
 
 
-@with_config(GRAPHQL)
-class _RefundLine(TypedDict, total=False):
-    shopify_id: Annotated[int | None, _own_id("RefundLineItem"), Field(validation_alias="id")]
-    line_item_shopify_id: Annotated[
-        int | None, PlainValidator(reference("LineItem")), Field(validation_alias="lineItem")
-    ]
-    quantity: Count | None
-    restock_type: State | None
-    subtotal: Annotated[ShopAmount, Field(validation_alias="subtotalSet")]
-    total_tax: Annotated[ShopAmount, Field(validation_alias="totalTaxSet")]
+class _Adjustment(Node):
+    shopify_id: Annotated[str | UnsetType | None, As(gid("OrderAdjustment"))] = field(name="id", default=UNSET)
+    reason: nodes.Text = UNSET
+    amount: nodes.ShopAmount = field(name="amountSet", default=UNSET)
+    tax: nodes.ShopAmount = field(name="taxAmountSet", default=UNSET)
 
 
-class _RefundShippingLine(TypedDict, total=False):
-    subtotalAmountSet: ShopAmount
-    taxAmountSet: ShopAmount
+class _RefundTransaction(Node):
+    shopify_id: Annotated[str | UnsetType | None, As(gid("OrderTransaction"))] = field(name="id", default=UNSET)
+    kind: nodes.State = UNSET
+    status: nodes.State = UNSET
+    amount: nodes.ShopAmount = field(name="amountSet", default=UNSET)
 
 
-@with_config(GRAPHQL)
-class _Adjustment(TypedDict, total=False):
-    shopify_id: Annotated[int | None, _own_id("OrderAdjustment"), Field(validation_alias="id")]
-    reason: Text | None
-    amount: Annotated[ShopAmount, Field(validation_alias="amountSet")]
-    tax: Annotated[ShopAmount, Field(validation_alias="taxAmountSet")]
+class _Duty(Node):
+    amount: nodes.ShopAmount = field(name="amountSet", default=UNSET)
 
 
-@with_config(GRAPHQL)
-class _RefundTransaction(TypedDict, total=False):
-    shopify_id: Annotated[int | None, _own_id("OrderTransaction"), Field(validation_alias="id")]
-    kind: State | None
-    status: State | None
-    amount: Annotated[ShopAmount, Field(validation_alias="amountSet")]
+class _Refund(Node):
+    shopify_id: Annotated[str, As(gid("Refund"))] = field(name="id")
+    created_at: nodes.Time = UNSET
+    processed_at: nodes.Time = UNSET
+    note: nodes.Text = UNSET
+    total_refunded: nodes.ShopAmount = field(name="totalRefundedSet", default=UNSET)
+    duties: list[_Duty] | UnsetType | None = UNSET
+    refund_line_items: Connection[_RefundLine] | UnsetType = UNSET
+    refund_shipping_lines: Connection[_RefundShippingLine] | UnsetType = UNSET
+    order_adjustments: Connection[_Adjustment] | UnsetType = UNSET
+    transactions: Connection[_RefundTransaction] | UnsetType = UNSET
 
 
-class _Duty(TypedDict, total=False):
-    amountSet: ShopAmount
+class _Transaction(Node):
+    shopify_id: Annotated[str, As(gid("OrderTransaction"))] = field(name="id")
+    parent_shopify_id: Annotated[Reference | UnsetType | None, nodes.reference("OrderTransaction")] = field(
+        name="parentTransaction", default=UNSET
+    )
+    kind: nodes.State = UNSET
+    status: nodes.State = UNSET
+    gateway: nodes.Text = UNSET
+    test: nodes.Flag = UNSET
+    error_code: nodes.State = UNSET
+    amount_set: nodes.BothAmounts = UNSET
+    created_at: nodes.Time = UNSET
+    processed_at: nodes.Time = UNSET
 
 
-@with_config(GRAPHQL)
-class _Refund(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(gid("Refund")), Field(validation_alias="id")]]
-    created_at: Time | None
-    processed_at: Time | None
-    note: Text | None
-    total_refunded: Annotated[ShopAmount, Field(validation_alias="totalRefundedSet")]
-    duties: list[_Duty] | None
-    refund_line_items: Connection[_RefundLine]
-    refund_shipping_lines: Connection[_RefundShippingLine]
-    order_adjustments: Connection[_Adjustment]
-    transactions: Connection[_RefundTransaction]
+class _Order(Node):
+    shopify_id: Annotated[str, As(gid(GID_KIND))] = field(name="id")
+    updated_at: nodes.Version = UNSET
+    name: nodes.Text = UNSET
+    email: nodes.Text = UNSET
+    customer_shopify_id: Annotated[Reference | UnsetType | None, nodes.reference("Customer")] = field(
+        name="customer", default=UNSET
+    )
+    currency: Annotated[str | UnsetType, As(scalars.currency)] = field(name="currencyCode", default=UNSET)
+    presentment_currency: nodes.Currency = field(name="presentmentCurrencyCode", default=UNSET)
+    original_total_price: nodes.BothAmounts = field(name="originalTotalPriceSet", default=UNSET)
+    total_price: nodes.BothAmounts = field(name="totalPriceSet", default=UNSET)
+    current_total_price: nodes.BothAmounts = field(name="currentTotalPriceSet", default=UNSET)
+    subtotal_price: nodes.BothAmounts = field(name="subtotalPriceSet", default=UNSET)
+    current_subtotal_price: nodes.BothAmounts = field(name="currentSubtotalPriceSet", default=UNSET)
+    total_tax: nodes.BothAmounts = field(name="totalTaxSet", default=UNSET)
+    current_total_tax: nodes.BothAmounts = field(name="currentTotalTaxSet", default=UNSET)
+    total_discounts: nodes.BothAmounts = field(name="totalDiscountsSet", default=UNSET)
+    total_shipping_price: nodes.BothAmounts = field(name="totalShippingPriceSet", default=UNSET)
+    current_shipping_price: nodes.BothAmounts = field(name="currentShippingPriceSet", default=UNSET)
+    original_total_duties: nodes.BothAmounts = field(name="originalTotalDutiesSet", default=UNSET)
+    total_tip_received: nodes.BothAmounts = field(name="totalTipReceivedSet", default=UNSET)
+    total_received: nodes.BothAmounts = field(name="totalReceivedSet", default=UNSET)
+    total_refunded: nodes.BothAmounts = field(name="totalRefundedSet", default=UNSET)
+    net_payment: nodes.BothAmounts = field(name="netPaymentSet", default=UNSET)
+    total_outstanding: nodes.BothAmounts = field(name="totalOutstandingSet", default=UNSET)
+    refund_discrepancy: nodes.BothAmounts = field(name="refundDiscrepancySet", default=UNSET)
+    financial_status: nodes.State = field(name="displayFinancialStatus", default=UNSET)
+    fulfillment_status: Annotated[str | UnsetType | None, As(_FULFILLMENT.get)] = field(
+        name="displayFulfillmentStatus", default=UNSET
+    )
+    test: bool | UnsetType = UNSET
+    confirmed: nodes.Flag = UNSET
+    edited: nodes.Flag = UNSET
+    taxes_included: nodes.Flag = UNSET
+    cancelled_at: nodes.Time = UNSET
+    cancel_reason: nodes.State = UNSET
+    closed_at: nodes.Time = UNSET
+    processed_at: nodes.Time = UNSET
+    created_at: nodes.Time = UNSET
+    note: nodes.Text = UNSET
+    tags: nodes.Tags = UNSET
+    discount_codes: nodes.Texts = UNSET
+    payment_gateway_names: nodes.Texts = UNSET
+    source_name: nodes.Text = UNSET
+    line_items: Connection[_Line] | UnsetType = UNSET
+    shipping_lines: Connection[_ShippingLine] | UnsetType = UNSET
+    refunds: list[_Refund] | UnsetType = UNSET
+    transactions: list[_Transaction] | UnsetType = UNSET
 
 
-@with_config(GRAPHQL)
-class _Transaction(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(gid("OrderTransaction")), Field(validation_alias="id")]]
-    parent_shopify_id: Annotated[
-        int | None, PlainValidator(reference("OrderTransaction")), Field(validation_alias="parentTransaction")
-    ]
-    kind: State | None
-    status: State | None
-    gateway: Text | None
-    test: Flag | None
-    error_code: State | None
-    amount_set: MoneyBag
-    created_at: Time | None
-    processed_at: Time | None
-
-
-@with_config(GRAPHQL)
-class _Node(TypedDict, total=False):
-    shopify_id: Required[Annotated[int, PlainValidator(gid(GID_KIND)), Field(validation_alias="id")]]
-    updated_at: Time
-    name: Text | None
-    email: Text | None
-    customer_shopify_id: Annotated[
-        int | None, PlainValidator(reference("Customer")), Field(validation_alias="customer")
-    ]
-    currency: Annotated[Currency, Field(validation_alias="currencyCode")]
-    presentment_currency: Annotated[Currency | None, Field(validation_alias="presentmentCurrencyCode")]
-    original_total_price: Annotated[MoneyBag, Field(validation_alias="originalTotalPriceSet")]
-    total_price: Annotated[MoneyBag, Field(validation_alias="totalPriceSet")]
-    current_total_price: Annotated[MoneyBag, Field(validation_alias="currentTotalPriceSet")]
-    subtotal_price: Annotated[MoneyBag, Field(validation_alias="subtotalPriceSet")]
-    current_subtotal_price: Annotated[MoneyBag, Field(validation_alias="currentSubtotalPriceSet")]
-    total_tax: Annotated[MoneyBag, Field(validation_alias="totalTaxSet")]
-    current_total_tax: Annotated[MoneyBag, Field(validation_alias="currentTotalTaxSet")]
-    total_discounts: Annotated[MoneyBag, Field(validation_alias="totalDiscountsSet")]
-    total_shipping_price: Annotated[MoneyBag, Field(validation_alias="totalShippingPriceSet")]
-    current_shipping_price: Annotated[MoneyBag, Field(validation_alias="currentShippingPriceSet")]
-    original_total_duties: Annotated[MoneyBag, Field(validation_alias="originalTotalDutiesSet")]
-    total_tip_received: Annotated[MoneyBag, Field(validation_alias="totalTipReceivedSet")]
-    total_received: Annotated[MoneyBag, Field(validation_alias="totalReceivedSet")]
-    total_refunded: Annotated[MoneyBag, Field(validation_alias="totalRefundedSet")]
-    net_payment: Annotated[MoneyBag, Field(validation_alias="netPaymentSet")]
-    total_outstanding: Annotated[MoneyBag, Field(validation_alias="totalOutstandingSet")]
-    refund_discrepancy: Annotated[MoneyBag, Field(validation_alias="refundDiscrepancySet")]
-    financial_status: Annotated[State | None, Field(validation_alias="displayFinancialStatus")]
-    fulfillment_status: Annotated[
-        str | None, PlainValidator(_fulfillment), Field(validation_alias="displayFulfillmentStatus")
-    ]
-    test: Flag
-    confirmed: Flag | None
-    edited: Flag | None
-    taxes_included: Flag | None
-    cancelled_at: Time | None
-    cancel_reason: State | None
-    closed_at: Time | None
-    processed_at: Time | None
-    created_at: Time | None
-    note: Text | None
-    tags: Tags
-    discount_codes: list[Text] | None
-    payment_gateway_names: list[Text] | None
-    source_name: Text | None
-    line_items: Connection[_Line]
-    shipping_lines: Connection[_ShippingLine]
-    refunds: list[_Refund]
-    transactions: list[_Transaction]
-
-
-_NODE: TypeAdapter[Any] = TypeAdapter(_Node)
 _LISTS = ("line_items", "shipping_lines", "refunds", "transactions")
 
 
-def from_node(node: Mapping[str, Any]) -> Row:
-    """An order as a page or a fetch by id gives it. Raises RowRejected."""
-    shape = validated(_NODE, node, resource=NAME, gid_kind=GID_KIND)
-    told = {name: shape.pop(name) for name in _LISTS if name in shape}
-    for name in MONEY & shape.keys():
-        keep_money(shape, name, shape[name])
+def _row(order: _Order) -> Row:
+    shape = told(order)
+    for name in _LISTS:
+        shape.pop(name, None)
+    for name in MONEY:
+        if name in shape:
+            keep_money(shape, name, shape[name])
     lists: dict[str, list[dict[str, Any]]] = {}
     gaps: list[str] = []
-    if "line_items" in told and is_complete(told["line_items"]):
-        lists["line_items"] = children(map(_line, nodes_of(told["line_items"])), LINE_COLUMNS)
+    if order.line_items is not UNSET and order.line_items.is_complete:
+        lists["line_items"] = children(map(_line, order.line_items.listed), LINE_COLUMNS)
     else:
         gaps.append("more line items than were read")
-    if "shipping_lines" in told and is_complete(told["shipping_lines"]):
-        shipping_lines = identified(nodes_of(told["shipping_lines"]), "ShippingLine", shape["shopify_id"])
-        lists["shipping_lines"] = children(map(_taxed, shipping_lines), SHIPPING_LINE_COLUMNS)
-    elif "shipping_lines" in told:  # where they are not told at all, another question would not tell them either
+    if order.shipping_lines is not UNSET and order.shipping_lines.is_complete:
+        shipping_lines = identified(map(_taxed, order.shipping_lines.listed), "ShippingLine", shape["shopify_id"])
+        lists["shipping_lines"] = children(shipping_lines, SHIPPING_LINE_COLUMNS)
+    elif (
+        order.shipping_lines is not UNSET
+    ):  # where they are not told at all, another question would not tell them either
         gaps.append("more shipping lines than were read")
-    refunds = told.get("refunds")
-    if refunds is None or not all(map(_is_whole, refunds)):
+    if order.refunds is UNSET or not all(map(_is_whole, order.refunds)):
         gaps.append("refunds are told without all of their lines")
     else:
+        refunds = [_told_with_lists(refund) for refund in order.refunds]
         lists["refunds"] = children((_refund(refund, shape) for refund in refunds), REFUND_COLUMNS)
         lines = (line for refund in refunds for line in _refund_lines(refund))
         lists["refund_line_items"] = children(lines, REFUND_LINE_COLUMNS)
-        if "transactions" in told:
-            transactions = (_transaction(each, refunds) for each in told["transactions"])
-            lists["transactions"] = children(transactions, TRANSACTION_COLUMNS)
+        if order.transactions is not UNSET:
+            lists["transactions"] = children(_transactions(order.transactions, refunds), TRANSACTION_COLUMNS)
     since = pending_since(lists.get("refunds", ()))
     return row(shape, lists=lists, required=REQUIRED, gaps=gaps, pending_since=since)
 
 
-def _taxed(line: Mapping[str, Any]) -> dict[str, Any]:
-    taxes = line.get("tax_lines")
-    return with_taxes(line, None if taxes is None else [(tax, tax.get("priceSet")) for tax in taxes])
+SHAPE = Shape(
+    _Order,
+    _row,
+    resource=NAME,
+    gid_kind=GID_KIND,
+    connections={"lineItems": _Line, "shippingLines": _ShippingLine},
+)
 
 
-def _line(line: Mapping[str, Any]) -> dict[str, Any]:
-    allocations = line.get("discount_allocations")
-    allocated = None if allocations is None else total(each.get("allocatedAmountSet") or ZERO for each in allocations)
-    return _taxed(line) | {"allocated_discount": allocated}
+def _taxed(line: _Line | _ShippingLine) -> dict[str, Any]:
+    if line.tax_lines is UNSET:
+        return with_taxes(told(line), None)
+    taxes = [told(tax) for tax in line.tax_lines]
+    return with_taxes(told(line), [(tax, tax.get("amount")) for tax in taxes])
+
+
+def _line(line: _Line) -> dict[str, Any]:
+    shape = _taxed(line)
+    if line.discount_allocations is UNSET:
+        return shape | {"allocated_discount": None}
+    shape["allocated_discount"] = total(told(each).get("amount") or ZERO for each in line.discount_allocations)
+    return shape
+
+
+def _is_whole(refund: _Refund) -> bool:
+    """Whether all of its lists were read to their end: a bulk operation reads none of them."""
+    lists = (refund.refund_line_items, refund.refund_shipping_lines, refund.order_adjustments, refund.transactions)
+    return all(each is not UNSET and each.is_complete for each in lists)
 
 
 _REFUND_LISTS = ("refund_line_items", "refund_shipping_lines", "order_adjustments", "transactions")
 
 
-def _is_whole(refund: Mapping[str, Any]) -> bool:
-    """Whether all of its lists were read to their end: a bulk operation reads none of them."""
-    return all(name in refund and is_complete(refund[name]) for name in _REFUND_LISTS)
+def _told_with_lists(refund: _Refund) -> dict[str, Any]:
+    """A whole refund, and what its lists tell."""
+    return told(refund) | {name: [told(each) for each in getattr(refund, name).listed] for name in _REFUND_LISTS}
 
 
 def _refund(refund: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
-    shipping = nodes_of(refund["refund_shipping_lines"])
+    shipping = refund["refund_shipping_lines"]
     adjustments = [
         Adjustment(
             each["shopify_id"], reason_word(each.get("reason")), each.get("amount") or ZERO, each.get("tax") or ZERO
         )
-        for each in identified(nodes_of(refund["order_adjustments"]), "OrderAdjustment", refund["shopify_id"])
+        for each in identified(refund["order_adjustments"], "OrderAdjustment", refund["shopify_id"])
     ]
     transactions = [
-        Refunded(each.get("kind"), each.get("status"), each.get("amount") or ZERO)
-        for each in nodes_of(refund["transactions"])
+        Refunded(each.get("kind"), each.get("status"), each.get("amount") or ZERO) for each in refund["transactions"]
     ]
-    shipping_amount = total(line.get("subtotalAmountSet") or ZERO for line in shipping)
-    shipping_tax = total(line.get("taxAmountSet") or ZERO for line in shipping)
-    duties = total(duty.get("amountSet") or ZERO for duty in refund.get("duties") or ())
-    lines = nodes_of(refund["refund_line_items"])
+    shipping_amount = total(line.get("subtotal") or ZERO for line in shipping)
+    shipping_tax = total(line.get("tax") or ZERO for line in shipping)
+    duties = total(told(duty).get("amount") or ZERO for duty in refund.get("duties") or ())
+    lines = refund["refund_line_items"]
     of_lines = total((line.get("subtotal") or ZERO) + (line.get("total_tax") or ZERO) for line in lines)
     return {
         **refund,
@@ -299,21 +288,20 @@ def _refund(refund: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, An
 
 
 def _refund_lines(refund: Mapping[str, Any]) -> list[dict[str, Any]]:
-    lines = identified(nodes_of(refund["refund_line_items"]), "RefundLineItem", refund["shopify_id"])
+    lines = identified(refund["refund_line_items"], "RefundLineItem", refund["shopify_id"])
     return [{**line, "refund_shopify_id": refund["shopify_id"]} for line in lines]
 
 
-def _transaction(transaction: Mapping[str, Any], refunds: list[dict[str, Any]]) -> dict[str, Any]:
-    money = transaction.get("amount_set")
-    number = transaction["shopify_id"]
-    of_refund = [
-        refund["shopify_id"]
-        for refund in refunds
-        if any(each.get("shopify_id") == number for each in nodes_of(refund.get("transactions") or {}))
-    ]
-    return {
-        **transaction,
-        "refund_shopify_id": of_refund[0] if of_refund else None,
-        "amount": None if money is None else money.amount,
-        "presentment_amount": None if money is None else money.presentment,
-    }
+def _transactions(transactions: Sequence[_Transaction], refunds: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each with the refund that it is of, and its amounts."""
+    refund_of = {each.get("shopify_id"): refund["shopify_id"] for refund in refunds for each in refund["transactions"]}
+    found = []
+    for transaction in transactions:
+        shape = told(transaction)
+        money = shape.get("amount_set")
+        shape["refund_shopify_id"] = refund_of.get(shape["shopify_id"])
+        shape["amount"], shape["presentment_amount"] = (
+            (None, None) if money is None else (money.amount, money.presentment)
+        )
+        found.append(shape)
+    return found
