@@ -4,7 +4,6 @@ Either way they are a relation to the statement that merges them.
 """
 
 import functools
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,22 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """Rows' values in the order of ``columns``, as they will travel: as ``text`` for COPY, or else as ``values``."""
+
+    columns: tuple[str, ...]
+    values: Sequence[Sequence[Any]]
+    text: bytes | None
+
+
+def ready(columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> Ready:
+    """Rows made ready. It needs no connection, so that another thread can do it while Postgres writes others."""
+    if len(rows) * len(columns) < MANY:
+        return Ready(columns, rows, None)
+    return Ready(columns, (), _lines(rows))
+
+
+@dataclass(frozen=True, slots=True)
 class Staged:
     """``relation`` stands after ``from``; ``parameters`` are what it needs."""
 
@@ -33,23 +48,23 @@ class Staged:
 
 
 @contextmanager
-def staged(session: Session, columns: Mapping[str, str], rows: Sequence[Sequence[Any]]) -> Iterator[Staged]:
-    """Rows as a relation of ``columns``, name to SQL type. A row is its values, in the columns' order."""
-    types = ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    if len(rows) * len(columns) < MANY:
-        named = dumps([dict(zip(columns, row, strict=True)) for row in rows])
-        yield Staged(f"json_to_recordset(cast(:rows as json)) as staged ({types})", {"rows": named})
+def staged(session: Session, rows: Ready, types: Mapping[str, str]) -> Iterator[Staged]:
+    """Rows as a relation; ``types`` are SQL's of its columns."""
+    declared = ", ".join(f"{name} {types[name]}" for name in rows.columns)
+    if rows.text is None:
+        named = dumps([dict(zip(rows.columns, values, strict=True)) for values in rows.values])
+        yield Staged(f"json_to_recordset(cast(:rows as json)) as staged ({declared})", {"rows": named})
         return
     connection = session.connection()
-    connection.exec_driver_sql(f"create temporary table staged ({types}) on commit drop")
-    copy(session, f"copy staged ({', '.join(columns)}) from stdin", _lines(rows))
+    connection.exec_driver_sql(f"create temporary table staged ({declared}) on commit drop")
+    copy(session, f"copy staged ({', '.join(rows.columns)}) from stdin", rows.text)
     yield Staged("staged", {})
     connection.exec_driver_sql("drop table staged")  # the same transaction may stage others
 
 
-def _lines(rows: Iterable[Sequence[Any]]) -> io.StringIO:
+def _lines(rows: Iterable[Sequence[Any]]) -> bytes:
     lines = ["\t".join([_FIELDS[type(value)](value) for value in row]) for row in rows]
-    return io.StringIO("\n".join(lines) + "\n")
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
 
 
 def _text(value: str) -> str:

@@ -20,7 +20,7 @@ from sqlalchemy import TextClause, inspect, text
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 from sqlmodel import Session
 
-from models.staging import staged
+from models.staging import Ready, ready, staged
 from models.tenants import Write
 from models.versioned import Child, Versioned
 
@@ -116,17 +116,48 @@ class Outcome:
     mended: frozenset[int]
 
 
-def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> Outcome:
-    """Write every row whose version wins, its children with it.
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Rows of the same columns, and their children by table, ready to be written."""
+
+    rows: Sequence[Row]
+    ready: Ready
+    children: Mapping[str, Ready]
+
+
+def incoming(table: Table, rows: Sequence[Row], origin: Origin) -> list[Incoming]:
+    """Rows made ready for ``upsert``. It needs no connection.
 
     Rows without ``updated_at`` have no version and are refused with ValueError: fetch them by id instead.
+    """
+    return [
+        Incoming(
+            group,
+            ready(("triggered_at", *columns), _values(table, columns, group)),
+            {name: _children(table, name, group) for name in table.children},
+        )
+        for columns, group in _by_columns(_newest(rows), are_compared=not origin.is_bulk).items()
+    ]
+
+
+def upsert(
+    write: Write,
+    table: Table,
+    rows: Sequence[Row],
+    origin: Origin,
+    *,
+    made_ready: Sequence[Incoming] | None = None,
+) -> Outcome:
+    """Write every row whose version wins, its children with it. ``made_ready``: the rows, if ``incoming`` has been given them.
+
+    Raises ValueError, see ``incoming``.
     """
     stored: set[int] = set()
     ambiguous: set[int] = set()
     new_to_run = 0
     mended: set[int] = set()
-    for columns, group in _by_columns(_newest(rows), are_compared=not origin.is_bulk).items():
-        results = _merge(write, table, columns, group, origin)
+    for group in incoming(table, rows, origin) if made_ready is None else made_ready:
+        results = _merge(write, table, group.ready, origin)
         won = {row.shopify_id for row in results if row.stored}
         if table.customer is not None:
             _mark_rows(write, table, [row.shopify_id for row in results if row.stored and row.is_redacted])
@@ -135,17 +166,16 @@ def upsert(write: Write, table: Table, rows: Sequence[Row], origin: Origin) -> O
         new_to_run += sum(row.new_to_run for row in results)
         mended |= {row.shopify_id for row in results if row.mended}
         known = {row.shopify_id for row in results if row.is_known}
-        _replace_children(write, table, [row for row in group if row.shopify_id in won], known=known)
+        _replace_children(write, table, group, won=won, known=known)
     lost = [row.shopify_id for row in rows if row.shopify_id not in stored]
     if origin.run_id is not None and lost:
         _mark_seen(write.session, write.tenant.id, table, lost, origin.run_id)
     return Outcome(frozenset(stored), frozenset(ambiguous), new_to_run, frozenset(mended))
 
 
-def _merge(write: Write, table: Table, columns: tuple[str, ...], rows: Sequence[Row], origin: Origin) -> Sequence[Any]:
+def _merge(write: Write, table: Table, rows: Ready, origin: Origin) -> Sequence[Any]:
     """Write the rows of one set of columns. Returns what became of each."""
-    types = {"triggered_at": "timestamptz"} | {name: _sql_type(table.model, name) for name in columns}
-    with staged(write.session, types, _values(table, columns, rows)) as incoming:
+    with staged(write.session, rows, _types(table.model)) as incoming:
         parameters = {
             "tenant_id": write.tenant.id,
             "timezone": write.tenant.timezone,
@@ -154,7 +184,7 @@ def _merge(write: Write, table: Table, columns: tuple[str, ...], rows: Sequence[
             "run_id": origin.run_id,
             **incoming.parameters,
         }
-        statement = _statement(table, columns, origin.source, incoming.relation)
+        statement = _statement(table, rows.columns[1:], origin.source, incoming.relation)
         return write.session.execute(statement, parameters).all()
 
 
@@ -420,8 +450,9 @@ _POSTGRES = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
 
 
 @functools.cache
-def _sql_type(model: type[Versioned] | type[Child], column: str) -> str:
-    return str(inspect(model).columns[column].type.compile(_POSTGRES))
+def _types(model: type[Versioned] | type[Child]) -> Mapping[str, str]:
+    """SQL's types of a model's columns."""
+    return {column.name: str(column.type.compile(_POSTGRES)) for column in inspect(model).columns}
 
 
 def _newest(rows: Iterable[Row]) -> list[Row]:
@@ -486,23 +517,29 @@ on conflict (tenant_id, {key}) do update set {assignments}
 """
 
 
-def _replace_children(write: Write, table: Table, rows: Sequence[Row], *, known: Set[int]) -> None:
-    """The children lists of these rows are complete: what they do not hold is gone. Only ``known`` rows can have any."""
-    for name, (model, parent) in table.children.items():
-        complete = [row for row in rows if name in row.children]
-        parents = [row.shopify_id for row in complete if row.shopify_id in known]
+def _children(table: Table, name: str, rows: Sequence[Row]) -> Ready:
+    """The children of one table: complete lists of these rows. The parent's id is the first of their columns."""
+    model, parent = table.children[name]
+    columns = [column for column in model.model_fields if column not in {"tenant_id", parent}]
+    values = _getter(columns)
+    listed = ((row.shopify_id, *values(child)) for row in rows for child in row.children.get(name, ()))
+    key = itemgetter(*([parent, *columns].index(column) for column in _key(model)))
+    return ready((parent, *columns), list({key(child): child for child in listed}.values()))
+
+
+def _replace_children(write: Write, table: Table, group: Incoming, *, won: Set[int], known: Set[int]) -> None:
+    """The children lists of rows that won are complete: what they do not hold is gone. Only ``known`` rows can have any."""
+    rows = [row for row in group.rows if row.shopify_id in won]
+    for name, (_, parent) in table.children.items():
+        parents = [row.shopify_id for row in rows if name in row.children and row.shopify_id in known]
         if parents:
             write.session.execute(
                 text(_DELETE_CHILDREN.format(table=name, parent=parent)),
                 {"tenant_id": write.tenant.id, "parents": parents},
             )
-        columns = [column for column in model.model_fields if column not in {"tenant_id", parent}]
-        values = _getter(columns)
-        listed = ((row.shopify_id, *values(child)) for row in complete for child in row.children[name])
-        key = itemgetter(*([parent, *columns].index(column) for column in _key(model)))
-        children = {key(child): child for child in listed}
-        if children:
-            _insert_children(write, table, name, [parent, *columns], list(children.values()))
+        children = group.children[name] if len(rows) == len(group.rows) else _children(table, name, rows)
+        if children.values or children.text:
+            _insert_children(write, table, name, children)
 
 
 def _key(model: type[Child]) -> list[str]:
@@ -510,21 +547,18 @@ def _key(model: type[Child]) -> list[str]:
     return [column.name for column in inspect(model).primary_key if column.name != "tenant_id"]
 
 
-def _insert_children(
-    write: Write, table: Table, name: str, columns: Sequence[str], children: Sequence[Sequence[Any]]
-) -> None:
-    """``children`` are values of ``columns``."""
+def _insert_children(write: Write, table: Table, name: str, children: Ready) -> None:
     model, parent = table.children[name]
     personal, key = table.personal_columns(name), _key(model)
-    with staged(write.session, {column: _sql_type(model, column) for column in columns}, children) as incoming:
+    with staged(write.session, children, _types(model)) as incoming:
         statement = _INSERT_CHILDREN.format(
             table=name,
             staged=incoming.relation,
-            columns=", ".join(columns),
+            columns=", ".join(children.columns),
             key=", ".join(key),
-            values=", ".join(_unless_redacted(column) if column in personal else column for column in columns),
+            values=", ".join(_unless_redacted(column) if column in personal else column for column in children.columns),
             is_redacted=_IS_MARKED.format(column=parent, resource=table.name) if personal else "false",
-            assignments=", ".join(f"{column} = excluded.{column}" for column in columns if column not in key),
+            assignments=", ".join(f"{column} = excluded.{column}" for column in children.columns if column not in key),
         )
         write.session.execute(text(statement), {"tenant_id": write.tenant.id, **incoming.parameters})
 

@@ -20,9 +20,10 @@ from models.database import transaction
 from models.event_log import Level, record
 from models.sync_runs import Mode, Stage, SyncCheckpoint
 from models.tenants import Write
-from models.versions import Origin
+from models.versions import Incoming, Origin
 from shopify import bulk, bulk_file
 from shopify.bulk import BulkStatus
+from shopify.bulk_file import Slice
 from shopify.errors import (
     AccessDenied,
     BulkOperationInProgress,
@@ -36,7 +37,7 @@ from shopify.row import Row, RowRejected
 from tasks import shops
 from tasks.connection import broker
 from tasks.shops import RESERVE
-from tasks.store import Fetch, quarantine_rejected, store
+from tasks.store import Fetch, quarantine_rejected, ready, store
 from tasks.sync_work import Done, Work, current, filter_of, quarantine_rows, scope_of
 
 logger = logging.getLogger(__name__)
@@ -192,9 +193,10 @@ def _read_pages_instead(work: Work, reason: str) -> Done:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A slice, mapped."""
+    """A slice, mapped and made ready."""
 
     rows: list[Row]
+    made_ready: list[Incoming]
     rejected: list[RowRejected]
     objects: int
     end: int
@@ -205,14 +207,19 @@ def _read(work: Work, operation: BulkOperation, told: bulk.BulkOperation) -> Don
     if told.url is None:
         return _finish(work, operation, told)
     ends = monotonic() + READING
+    origin = Origin(read_at=operation.asked_at, run_id=work.run.id, is_bulk=True)
     begun_at = operation.next_byte
     try:
         with (
             bulk_file.download(told.url, start=begun_at) as chunks,
-            closing(_parts(work.resource, chunks, start=begun_at, size=told.file_size)) as parts,
+            closing(
+                _parts(
+                    work.resource, origin, bulk_file.slices(work.resource, chunks, start=begun_at, size=told.file_size)
+                )
+            ) as parts,
         ):
             for part in parts:
-                moved = _write(work, operation, part)
+                moved = _write(work, operation, part, origin)
                 if moved is None:
                     return Done(work.tenant.id)
                 operation = moved
@@ -225,13 +232,15 @@ def _read(work: Work, operation: BulkOperation, told: bulk.BulkOperation) -> Don
     return _finish(work, operation, told)
 
 
-def _parts(resource: Resource, chunks: Iterator[bytes], *, start: int, size: int | None) -> Generator[_Part]:
-    """The file's slices, each read and mapped by a thread of its own while Postgres writes the one before."""
-    found = bulk_file.slices(resource, chunks, start=start, size=size)
+def _parts(resource: Resource, origin: Origin, slices: Iterator[Slice]) -> Generator[_Part]:
+    """The file's slices, each read and made ready by a thread of its own while Postgres writes the one before."""
 
     def following() -> _Part | None:
-        part = next(found, None)
-        return None if part is None else _Part(*resource.rows_of_file(part.resources), part.objects, part.end)
+        found = next(slices, None)
+        if found is None:
+            return None
+        rows, rejected = resource.rows_of_file(found.resources)
+        return _Part(rows, ready(resource.name, rows, origin), rejected, found.objects, found.end)
 
     with ThreadPoolExecutor(1, thread_name_prefix="bulk-file") as thread:
         ahead = thread.submit(following)
@@ -240,7 +249,7 @@ def _parts(resource: Resource, chunks: Iterator[bytes], *, start: int, size: int
             yield part
 
 
-def _write(work: Work, operation: BulkOperation, part: _Part) -> BulkOperation | None:
+def _write(work: Work, operation: BulkOperation, part: _Part, origin: Origin) -> BulkOperation | None:
     """A slice and how far the file has come, in one transaction. None: somebody else writes it, or the run has ended."""
     with tenants.write(work.tenant.id) as write:
         checkpoint = current(write, work)
@@ -249,8 +258,7 @@ def _write(work: Work, operation: BulkOperation, part: _Part) -> BulkOperation |
             return None
         if (moved.operation_id, moved.next_byte) != (operation.operation_id, operation.next_byte):
             return None
-        origin = Origin(read_at=operation.asked_at, run_id=work.run.id, is_bulk=True)
-        stored = store(write, work.resource.name, part.rows, origin, source="sync")
+        stored = store(write, work.resource.name, part.rows, origin, source="sync", made_ready=part.made_ready)
         checkpoint.done += stored.new_to_run + quarantine_rows(write, work, part.rejected, origin)
         moved.next_byte, moved.vain_reads = part.end, 0
         moved.objects += part.objects

@@ -11,7 +11,7 @@ from models import customers, forgetting, quarantine, redactions, refetches, ver
 from models.event_log import Level, record
 from models.resources import TABLES
 from models.tenants import Write
-from models.versions import Origin, Outcome
+from models.versions import Incoming, Origin, Outcome
 from shopify.row import Row, RowRejected
 from shopify.scalars import time as parse_time
 
@@ -57,13 +57,14 @@ def store(
     *,
     source: str,
     by_id: bool = False,
+    made_ready: Sequence[Incoming] | None = None,
 ) -> Stored:
     """Write rows of one resource within the caller's transaction. What cannot be stored costs itself alone.
 
-    ``by_id``: they were fetched one by one, with all that there is of them.
+    ``by_id``: they were fetched one by one, with all that there is of them. ``made_ready``: the rows, if ``ready``
+    has been given them.
     """
-    versioned = [row for row in rows if row.updated_at is not None]
-    outcome = _upsert(write, resource, versioned, origin, source=source)
+    outcome = _upsert(write, resource, _versioned(rows), origin, source=source, made_ready=made_ready)
     if resource == "orders" and outcome.stored:
         customers.repoint_orders(write.session, write.tenant.id, sorted(outcome.stored))
     quarantine.resolve(write, resource, outcome.stored)
@@ -79,6 +80,15 @@ def store(
         if row.pending_since is not None and row.shopify_id in outcome.stored:
             _read_again(write, resource, row.shopify_id, pending_for=write.at - row.pending_since)
     return Stored(outcome.stored, marked, outcome.new_to_run, outcome.mended)
+
+
+def ready(resource: str, rows: Sequence[Row], origin: Origin) -> list[Incoming]:
+    """Rows made ready to be stored. It needs no connection, and takes as long as Postgres needs to write them."""
+    return versions.incoming(TABLES[resource], _versioned(rows), origin)
+
+
+def _versioned(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.updated_at is not None]
 
 
 def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome) -> tuple[Fetch, ...]:
@@ -111,13 +121,21 @@ def _read_again(write: Write, resource: str, shopify_id: int, *, pending_for: ti
         )
 
 
-def _upsert(write: Write, resource: str, rows: Sequence[Row], origin: Origin, *, source: str) -> Outcome:
+def _upsert(
+    write: Write,
+    resource: str,
+    rows: Sequence[Row],
+    origin: Origin,
+    *,
+    source: str,
+    made_ready: Sequence[Incoming] | None = None,
+) -> Outcome:
     """Upsert in one statement; if Postgres refuses a value, in halves, until the one row that holds it is found."""
     if not rows:
         return _NOTHING
     try:
         with write.session.begin_nested():
-            return versions.upsert(write, TABLES[resource], rows, origin)
+            return versions.upsert(write, TABLES[resource], rows, origin, made_ready=made_ready)
     except sqlalchemy.exc.DataError as error:
         if len(rows) == 1:
             reason = f"Postgres refuses it: {type(error.orig).__name__}"

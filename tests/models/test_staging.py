@@ -66,13 +66,13 @@ def test_a_connection_that_is_lost_under_a_copy_is_an_outage(tenant, order, writ
     monkeypatch.setattr(staging, "MANY", 1)
     in_staging, killed = threading.Event(), threading.Event()
 
-    def lines(*_):
+    def copy(*told):
         in_staging.set()
         assert killed.wait(30)
-        return original(*_)
+        return original(*told)
 
-    original = staging._lines
-    monkeypatch.setattr(staging, "_lines", lines)
+    original = staging.copy
+    monkeypatch.setattr(staging, "copy", copy)
     raised: list[BaseException] = []
 
     def write():
