@@ -4,7 +4,6 @@ Either way they are a relation to the statement that merges them.
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from sqlmodel import Session
 
 from models.database import copy
@@ -92,17 +92,13 @@ _FIELDS: Mapping[type, Callable[[Any], str]] = {
 
 def dumps(value: object) -> str:
     """JSON as Postgres takes it for a row: amounts and times as text, exact."""
-    return _ENCODER.encode(value)
+    return _ENCODER.encode(value).decode()
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        return str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} has no place in a row")
 
 
-_ENCODER = json.JSONEncoder(default=_plain, ensure_ascii=False, sort_keys=True)
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain, decimal_format="string")

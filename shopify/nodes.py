@@ -27,10 +27,6 @@ class Node(msgspec.Struct, rename="camel", gc=False):
     """A GraphQL object; its fields in our spelling. UNSET: it was not told. Unknown fields are none of our business."""
 
 
-class _Value(msgspec.Struct, rename="camel", gc=False, frozen=True):
-    """A GraphQL object that is worth no more than its fields, so that what is made of it can be kept."""
-
-
 @dataclass(frozen=True, slots=True)
 class As:
     """How a field's value becomes a column's. Raises ValueError for what cannot be stored; null stays null."""
@@ -38,12 +34,12 @@ class As:
     convert: Callable[[Any], Any]
 
 
-class MoneyV2(_Value, frozen=True):
+class MoneyV2(Node):
     amount: str
     currency_code: str
 
 
-class MoneyBag(_Value, frozen=True):
+class MoneyBag(Node):
     """One amount in the shop's currency and, where it was asked for, the buyer's."""
 
     shop_money: MoneyV2
@@ -56,16 +52,15 @@ class Reference(Node):
     id: str
 
 
-@functools.lru_cache(maxsize=8192)  # an order tells most of its amounts more than once
 def _money_set(bag: MoneyBag) -> MoneySet:
     shop, presentment = bag.shop_money, bag.presentment_money
-    buyers = None if presentment is None or presentment is UNSET else scalars.amount(presentment.amount)
-    return MoneySet(scalars.amount(shop.amount), scalars.currency(shop.currency_code), buyers)
+    buyers = None if presentment is None or presentment is UNSET else scalars.decimal(presentment.amount)
+    return MoneySet(scalars.decimal(shop.amount), scalars.currency(shop.currency_code), buyers)
 
 
-@functools.lru_cache(maxsize=8192)
 def _shop_amount(bag: MoneyBag) -> Decimal:
-    return _money_set(bag).amount
+    scalars.currency(bag.shop_money.currency_code)
+    return scalars.decimal(bag.shop_money.amount)
 
 
 def _tags(tags: Sequence[str]) -> list[str]:
@@ -83,7 +78,7 @@ Flag = bool | UnsetType | None
 Count = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Currency = Annotated[str | UnsetType | None, As(scalars.currency)]
 #: A decimal in text.
-Amount = Annotated[str | UnsetType | None, As(scalars.amount)]
+Amount = Annotated[str | UnsetType | None, As(scalars.decimal)]
 Rate = Annotated[Decimal | UnsetType | None, As(scalars.rate)]
 #: Both sides of a MoneyBag, and the shop's alone.
 BothAmounts = Annotated[MoneyBag | UnsetType | None, As(_money_set)]

@@ -79,7 +79,8 @@ def _stored(amount: Decimal) -> Decimal:
 
 
 @functools.lru_cache(maxsize=8192)  # amounts repeat: a page of orders holds mostly the same prices and many zeros
-def _amount(text: str) -> Decimal:
+def decimal(text: str) -> Decimal:
+    """An exact amount from a decimal string, see ``amount``."""
     whole, point, cents = text.partition(".")
     if text.isascii() and whole.isdigit() and len(whole) <= 15 and len(cents) <= 2 and cents.isdigit() == bool(point):
         return Decimal(f"{whole}.{cents:0<2}")  # nearly all are of this kind, and the others take five times as long
@@ -94,7 +95,7 @@ def amount(value: object) -> Decimal:
     Raises ValueError when it is not finite, beyond 1e15 or finer than six decimals.
     """
     if type(value) is str:
-        return _amount(value)
+        return decimal(value)
     if isinstance(value, Decimal):
         return _stored(value)
     if type(value) is int and abs(value) <= MAX_MONEY:
