@@ -54,7 +54,7 @@ def _of_resource(shop: DrivenShop, resource: Resource, *, is_told_by_webhooks: b
             continue
         node = client.node(resource, shopify_id).node
         assert node is not None
-        row = resource.from_node(node)
+        row = resource.shape.from_node(node)
         told = row
         if is_told_by_webhooks:
             told = resource.from_payload(_payload(shop, resource, shopify_id))
