@@ -7,8 +7,7 @@ from sqlmodel import Session
 
 from models.columns import json_field, shopify_id_field, time_field
 from models.tenants import Write
-from models.versioned import Versioned, one_row_per_id
-from models.versions import Table
+from models.versioned import Table, Versioned, one_row_per_id
 
 
 class Customer(Versioned, table=True):

@@ -5,8 +5,7 @@ from datetime import datetime
 from sqlalchemy import Index
 
 from models.columns import shopify_id_field, time_field
-from models.versioned import Child, Versioned, one_row_per_id
-from models.versions import Table
+from models.versioned import Child, Table, Versioned, one_row_per_id
 
 
 class InventoryItem(Versioned, table=True):

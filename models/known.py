@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from models.tenants import Write
-from models.versions import ALIVE, Table
+from models.versioned import ALIVE, Table
 
 _ALIVE_OF = f"""
 select shopify_id from {{table}} where tenant_id = :tenant_id and shopify_id = any(:ids) and {ALIVE}

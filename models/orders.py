@@ -9,8 +9,7 @@ from sqlmodel import Field, col, select
 
 from models.columns import json_field, money_field, shopify_id_field, time_field
 from models.tenants import Write
-from models.versioned import Child, Versioned, one_row_per_id
-from models.versions import Derived, Table
+from models.versioned import Child, Derived, Table, Versioned, one_row_per_id
 
 #: DESIGN §4, "What counts": whatever its financial status, unless it is test, deleted or cancelled.
 COUNTS = (

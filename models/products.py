@@ -6,8 +6,7 @@ from decimal import Decimal
 from sqlalchemy import Index
 
 from models.columns import json_field, money_field, shopify_id_field, time_field
-from models.versioned import Child, Versioned, one_row_per_id
-from models.versions import Table
+from models.versioned import Child, Table, Versioned, one_row_per_id
 
 
 class Product(Versioned, table=True):

@@ -14,7 +14,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import now_field, shopify_id_field
 from models.tenants import Write
-from models.versions import Table
+from models.versioned import Table
 
 #: The resource whose marks are of people; those of every other resource are of single rows.
 PEOPLE = "customers"

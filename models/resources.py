@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from models import customers, inventory_levels, orders, products
-from models.versions import Table
+from models.versioned import Table
 
 TABLES: Mapping[str, Table] = {
     table.name: table for table in (orders.TABLE, customers.TABLE, products.TABLE, inventory_levels.TABLE)

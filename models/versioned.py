@@ -5,6 +5,8 @@ A row is written by webhooks and by reads, in any order and any number of times;
 """
 
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import UniqueConstraint
@@ -35,6 +37,10 @@ class Versioned(SQLModel):
     stored_at: datetime = now_field()
 
 
+#: Of a row: it is more than an id, and no tombstone.
+ALIVE = "deleted_at is null and updated_at is not null"
+
+
 def one_row_per_id(table: str) -> UniqueConstraint:
     return UniqueConstraint("tenant_id", "shopify_id", name=f"{table}_tenant_id_shopify_id_key")
 
@@ -44,3 +50,40 @@ class Child(SQLModel):
 
     tenant_id: uuid.UUID = Field(primary_key=True)
     shopify_id: int = shopify_id_field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A column that is computed whenever the columns that it needs are written. ``sql`` reads them from ``incoming``."""
+
+    needs: frozenset[str]
+    sql: str
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Where a resource is stored: its rows, its children (with the column that names their parent), what is derived.
+
+    ``personal`` are the columns that may name a person, a child's as ``refunds.note``: they stay null where a redaction is
+    marked, whoever writes. ``customer`` is the column that holds the id of the customer that a row is of.
+    """
+
+    model: type[Versioned]
+    children: Mapping[str, tuple[type[Child], str]] = field(default_factory=dict)
+    derived: Mapping[str, Derived] = field(default_factory=dict)
+    personal: frozenset[str] = frozenset()
+    customer: str | None = None
+    #: Whether figures are told of it, so that they are not complete without it.
+    is_in_figures: bool = True
+    #: Columns and children that no webhook carries: a read that has them does not differ by them from a webhook.
+    told_by_reads: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return str(self.model.__tablename__)
+
+    def personal_columns(self, child: str | None = None) -> list[str]:
+        """Of its rows, or of a child table."""
+        if child is None:
+            return sorted(name for name in self.personal if "." not in name)
+        return sorted(name.partition(".")[2] for name in self.personal if name.startswith(f"{child}."))

@@ -7,40 +7,23 @@ A read is *settled* when it began after the second of its ``updated_at`` was ove
 """
 
 import functools
-import hashlib
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from operator import itemgetter
-from typing import Any, Protocol
+from typing import Any
 
-from sqlalchemy import TextClause, inspect, text
-from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from sqlalchemy import TextClause, text
 from sqlmodel import Session
 
-from models.staging import Ready, ready, staged
+from models.incoming import Incoming, Row, children_of, incoming, key_of, types_of
+from models.staging import Ready, staged
 from models.tenants import Write
-from models.versioned import Child, Versioned
+from models.versioned import Table
 
 #: A read that began this long after ``updated_at`` saw the end of that second: one second, and one for differing clocks.
 SETTLED_AFTER = "interval '2 seconds'"
-
-
-class Row(Protocol):
-    """One version of a resource, as it came from Shopify. Absent columns are left alone, None clears. Children have all."""
-
-    @property
-    def shopify_id(self) -> int: ...
-    @property
-    def updated_at(self) -> datetime | None: ...
-    @property
-    def columns(self) -> Mapping[str, Any]: ...
-    @property
-    def children(self) -> Mapping[str, Sequence[Mapping[str, Any]]]: ...
-    @property
-    def triggered_at(self) -> datetime | None: ...
 
 
 class Source(StrEnum):
@@ -67,42 +50,10 @@ class Origin:
             return Source.REPLAY if self.is_replay else Source.WEBHOOK
         return Source.BULK if self.is_bulk else Source.READ
 
-
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """A column that is computed whenever the columns that it needs are written. ``sql`` reads them from ``incoming``."""
-
-    needs: frozenset[str]
-    sql: str
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """Where a resource is stored: its rows, its children (with the column that names their parent), what is derived.
-
-    ``personal`` are the columns that may name a person, a child's as ``refunds.note``: they stay null where a redaction is
-    marked, whoever writes. ``customer`` is the column that holds the id of the customer that a row is of.
-    """
-
-    model: type[Versioned]
-    children: Mapping[str, tuple[type[Child], str]] = field(default_factory=dict)
-    derived: Mapping[str, Derived] = field(default_factory=dict)
-    personal: frozenset[str] = frozenset()
-    customer: str | None = None
-    #: Whether figures are told of it, so that they are not complete without it.
-    is_in_figures: bool = True
-    #: Columns and children that no webhook carries: a read that has them does not differ by them from a webhook.
-    told_by_reads: frozenset[str] = frozenset()
-
     @property
-    def name(self) -> str:
-        return str(self.model.__tablename__)
-
-    def personal_columns(self, child: str | None = None) -> list[str]:
-        """Of its rows, or of a child table."""
-        if child is None:
-            return sorted(name for name in self.personal if "." not in name)
-        return sorted(name.partition(".")[2] for name in self.personal if name.startswith(f"{child}."))
+    def are_compared(self) -> bool:
+        """Whether rows are compared by their children too. A bulk file's need not be: what lands within its second is fetched."""
+        return not self.is_bulk
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +65,6 @@ class Outcome:
     new_to_run: int
     #: Of those stored, the ids that were unknown, or known in an older version.
     mended: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """Rows of the same columns, and their children by table, ready to be written."""
-
-    rows: Sequence[Row]
-    ready: Ready
-    children: Mapping[str, Ready]
-
-
-def incoming(table: Table, rows: Sequence[Row], origin: Origin) -> list[Incoming]:
-    """Rows made ready for ``upsert``. It needs no connection.
-
-    Rows without ``updated_at`` have no version and are refused with ValueError: fetch them by id instead.
-    """
-    return [
-        Incoming(
-            group,
-            ready(("triggered_at", *columns), _values(table, columns, group)),
-            {name: _children(table, name, group) for name in table.children},
-        )
-        for columns, group in _by_columns(_newest(rows), are_compared=not origin.is_bulk).items()
-    ]
 
 
 def upsert(
@@ -156,7 +83,7 @@ def upsert(
     ambiguous: set[int] = set()
     new_to_run = 0
     mended: set[int] = set()
-    for group in incoming(table, rows, origin) if made_ready is None else made_ready:
+    for group in incoming(table, rows, are_compared=origin.are_compared) if made_ready is None else made_ready:
         results = _merge(write, table, group.ready, origin)
         won = {row.shopify_id for row in results if row.stored}
         if table.customer is not None:
@@ -175,16 +102,16 @@ def upsert(
 
 def _merge(write: Write, table: Table, rows: Ready, origin: Origin) -> Sequence[Any]:
     """Write the rows of one set of columns. Returns what became of each."""
-    with staged(write.session, rows, _types(table.model)) as incoming:
+    with staged(write.session, rows, types_of(table.model)) as sent:
         parameters = {
             "tenant_id": write.tenant.id,
             "timezone": write.tenant.timezone,
             "at": write.at,
             "read_at": origin.read_at,
             "run_id": origin.run_id,
-            **incoming.parameters,
+            **sent.parameters,
         }
-        statement = _statement(table, rows.columns[1:], origin.source, incoming.relation)
+        statement = _statement(table, rows.columns[1:], origin.source, sent.relation)
         return write.session.execute(statement, parameters).all()
 
 
@@ -199,62 +126,6 @@ def bury(write: Write, table: Table, shopify_id: int, *, triggered_at: datetime)
     )
     return buried.first() is not None
 
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What a run reads: resources created before, or updated from (inclusive) to (exclusive) a time. None: no bound."""
-
-    created_before: datetime | None = None
-    updated_from: datetime | None = None
-    updated_before: datetime | None = None
-
-
-def count_seen(write: Write, table: Table, run_id: uuid.UUID, scope: Scope) -> int:
-    """How many distinct ids of ``scope`` the run saw, less those deleted since."""
-    return int(
-        write.session.execute(
-            text(_COUNT_SEEN.format(table=table.name)),
-            {"tenant_id": write.tenant.id, "run_id": run_id, **_bounds(scope)},
-        ).scalar_one()
-    )
-
-
-def unseen(write: Write, table: Table, run_id: uuid.UUID, scope: Scope, *, stored_before: datetime) -> list[int]:
-    """Ids of ``scope`` that are alive here and that the run did not see: gone from the store, unless it erred."""
-    return list(
-        write.session.execute(
-            text(_UNSEEN.format(table=table.name)),
-            {"tenant_id": write.tenant.id, "run_id": run_id, "stored_before": stored_before, **_bounds(scope)},
-        ).scalars()
-    )
-
-
-def _bounds(scope: Scope) -> dict[str, datetime | None]:
-    return {
-        "created_before": scope.created_before,
-        "updated_from": scope.updated_from,
-        "updated_before": scope.updated_before,
-    }
-
-
-#: Of a row: it is more than an id, and no tombstone.
-ALIVE = "deleted_at is null and updated_at is not null"
-
-_IN_SCOPE = f"""
-      tenant_id = :tenant_id and {ALIVE}
-  and (cast(:created_before as timestamptz) is null or created_at < :created_before)
-  and (cast(:updated_from as timestamptz) is null or updated_at >= :updated_from)
-  and (cast(:updated_before as timestamptz) is null or updated_at < :updated_before)
-"""
-
-_COUNT_SEEN = f"""
-select count(*) from {{table}} where {_IN_SCOPE} and run_id = :run_id
-"""  # noqa: S608  no value is formatted into it
-
-_UNSEEN = f"""
-select shopify_id from {{table}}
-where {_IN_SCOPE} and run_id is distinct from :run_id and stored_at < :stored_before
-"""  # noqa: S608
 
 # The columns come from our own models, never from a payload.
 _UPSERT = """
@@ -443,70 +314,6 @@ _RULES = {
     Source.BULK: (_READ_WINS.replace("{raises}", _BULK_RAISES), _BULK_AMBIGUOUS),
 }
 
-#: What a row's columns begin with in every statement, and what they end with if it is compared by its children.
-_VERSION, _DIGEST = ("shopify_id", "updated_at"), "children_digest"
-
-_POSTGRES = PGDialect_psycopg2()  # type: ignore[no-untyped-call]
-
-
-@functools.cache
-def _types(model: type[Versioned] | type[Child]) -> Mapping[str, str]:
-    """SQL's types of a model's columns."""
-    return {column.name: str(column.type.compile(_POSTGRES)) for column in inspect(model).columns}
-
-
-def _newest(rows: Iterable[Row]) -> list[Row]:
-    """One row an id: a page may hold an id twice when the store changed while it was read."""
-    newest: dict[int, Row] = {}
-    for row in rows:
-        if row.updated_at is None:
-            raise ValueError(f"{row.shopify_id} has no updated_at, so it cannot be compared")
-        other = newest.get(row.shopify_id)
-        if other is None or other.updated_at is None or row.updated_at >= other.updated_at:
-            newest[row.shopify_id] = row
-    return list(newest.values())
-
-
-def _by_columns(rows: Iterable[Row], *, are_compared: bool) -> dict[tuple[str, ...], list[Row]]:
-    """Rows of the same columns, which begin with the id and the version.
-
-    ``are_compared``: by their children too. Those of a bulk file are not: what lands within its second is fetched in any case.
-    """
-    told: dict[tuple[tuple[str, ...], bool], list[Row]] = {}
-    for row in rows:
-        told.setdefault((tuple(row.columns), are_compared and bool(row.children)), []).append(row)
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for (names, have_children), group in told.items():
-        columns = (*_VERSION, *sorted(names), *([_DIGEST] if have_children else []))
-        groups.setdefault(columns, []).extend(group)
-    return groups
-
-
-def _values(table: Table, columns: tuple[str, ...], rows: Iterable[Row]) -> list[tuple[Any, ...]]:
-    """The rows' values: of when they were triggered, and of ``columns``."""
-    own = _getter([name for name in columns if name not in {*_VERSION, _DIGEST}])
-    values = [(row.triggered_at, row.shopify_id, row.updated_at, *own(row.columns)) for row in rows]
-    if _DIGEST not in columns:
-        return values
-    return [(*told, _digest(table, row.children)) for told, row in zip(values, rows, strict=True)]
-
-
-def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """The values of some names, in their order."""
-    if len(names) > 1:
-        return itemgetter(*names)
-    return lambda values: tuple(values[name] for name in names)
-
-
-def _digest(table: Table, children: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    # Of the text that Python gives: a third of the time that JSON takes, for every order of a page.
-    told = [
-        (name, [sorted(child.items()) for child in children[name]])
-        for name in sorted(children.keys() - table.told_by_reads)
-    ]
-    return hashlib.md5(repr(told).encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-
-
 _DELETE_CHILDREN = "delete from {table} where tenant_id = :tenant_id and {parent} = any(:parents)"
 
 _INSERT_CHILDREN = """
@@ -515,16 +322,6 @@ select :tenant_id, {values}
 from (select *, {is_redacted} as is_redacted from {staged} offset 0) as staged  -- 0: looked up once a row, not once a column
 on conflict (tenant_id, {key}) do update set {assignments}
 """
-
-
-def _children(table: Table, name: str, rows: Sequence[Row]) -> Ready:
-    """The children of one table: complete lists of these rows. The parent's id is the first of their columns."""
-    model, parent = table.children[name]
-    columns = [column for column in model.model_fields if column not in {"tenant_id", parent}]
-    values = _getter(columns)
-    listed = ((row.shopify_id, *values(child)) for row in rows for child in row.children.get(name, ()))
-    key = itemgetter(*([parent, *columns].index(column) for column in _key(model)))
-    return ready((parent, *columns), list({key(child): child for child in listed}.values()))
 
 
 def _replace_children(write: Write, table: Table, group: Incoming, *, won: Set[int], known: Set[int]) -> None:
@@ -537,30 +334,25 @@ def _replace_children(write: Write, table: Table, group: Incoming, *, won: Set[i
                 text(_DELETE_CHILDREN.format(table=name, parent=parent)),
                 {"tenant_id": write.tenant.id, "parents": parents},
             )
-        children = group.children[name] if len(rows) == len(group.rows) else _children(table, name, rows)
+        children = group.children[name] if len(rows) == len(group.rows) else children_of(table, name, rows)
         if children.values or children.text:
             _insert_children(write, table, name, children)
 
 
-def _key(model: type[Child]) -> list[str]:
-    """What tells a child of one shop from another: its id, unless that is one within its parent only."""
-    return [column.name for column in inspect(model).primary_key if column.name != "tenant_id"]
-
-
 def _insert_children(write: Write, table: Table, name: str, children: Ready) -> None:
     model, parent = table.children[name]
-    personal, key = table.personal_columns(name), _key(model)
-    with staged(write.session, children, _types(model)) as incoming:
+    personal, key = table.personal_columns(name), key_of(model)
+    with staged(write.session, children, types_of(model)) as sent:
         statement = _INSERT_CHILDREN.format(
             table=name,
-            staged=incoming.relation,
+            staged=sent.relation,
             columns=", ".join(children.columns),
             key=", ".join(key),
             values=", ".join(_unless_redacted(column) if column in personal else column for column in children.columns),
             is_redacted=_IS_MARKED.format(column=parent, resource=table.name) if personal else "false",
             assignments=", ".join(f"{column} = excluded.{column}" for column in children.columns if column not in key),
         )
-        write.session.execute(text(statement), {"tenant_id": write.tenant.id, **incoming.parameters})
+        write.session.execute(text(statement), {"tenant_id": write.tenant.id, **sent.parameters})
 
 
 def _mark_seen(session: Session, tenant_id: uuid.UUID, table: Table, ids: list[int], run_id: uuid.UUID) -> None:

@@ -18,9 +18,10 @@ from models.bulk_operations import BulkOperation
 from models.columns import now
 from models.database import transaction
 from models.event_log import Level, record
+from models.incoming import Incoming
 from models.sync_runs import Mode, Stage, SyncCheckpoint
 from models.tenants import Write
-from models.versions import Incoming, Origin
+from models.versions import Origin
 from shopify import bulk, bulk_file
 from shopify.bulk import BulkStatus
 from shopify.bulk_file import Slice
@@ -210,21 +211,16 @@ def _read(work: Work, operation: BulkOperation, told: bulk.BulkOperation) -> Don
     origin = Origin(read_at=operation.asked_at, run_id=work.run.id, is_bulk=True)
     begun_at = operation.next_byte
     try:
-        with (
-            bulk_file.download(told.url, start=begun_at) as chunks,
-            closing(
-                _parts(
-                    work.resource, origin, bulk_file.slices(work.resource, chunks, start=begun_at, size=told.file_size)
-                )
-            ) as parts,
-        ):
-            for part in parts:
-                moved = _write(work, operation, part, origin)
-                if moved is None:
-                    return Done(work.tenant.id)
-                operation = moved
-                if monotonic() > ends or broker.is_stopping():
-                    return _go_on(work)
+        with bulk_file.download(told.url, start=begun_at) as chunks:
+            slices = bulk_file.slices(work.resource, chunks, start=begun_at, size=told.file_size)
+            with closing(_parts(work.resource, slices, origin)) as parts:
+                for part in parts:
+                    moved = _write(work, operation, part, origin)
+                    if moved is None:
+                        return Done(work.tenant.id)
+                    operation = moved
+                    if monotonic() > ends or broker.is_stopping():
+                        return _go_on(work)
     except FileInvalid as error:
         return _give_up(work, str(error))
     except (LinkExpired, ShopUnavailable) as error:
@@ -232,7 +228,7 @@ def _read(work: Work, operation: BulkOperation, told: bulk.BulkOperation) -> Don
     return _finish(work, operation, told)
 
 
-def _parts(resource: Resource, origin: Origin, slices: Iterator[Slice]) -> Generator[_Part]:
+def _parts(resource: Resource, slices: Iterator[Slice], origin: Origin) -> Generator[_Part]:
     """The file's slices, each read and made ready by a thread of its own while Postgres writes the one before."""
 
     def following() -> _Part | None:

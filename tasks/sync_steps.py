@@ -9,14 +9,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import settings
-from models import orders, proofs, quarantine, refetches, sync_runs, tenants, versions, watermarks
+from models import orders, proofs, quarantine, refetches, sync_runs, tenants, watermarks
 from models.columns import now
 from models.database import transaction
 from models.event_log import Level, record
 from models.resources import TABLES
+from models.seen import Scope, count_seen, unseen
 from models.sync_runs import RunStatus, Stage, SyncCheckpoint, SyncRun
 from models.tenants import Tenant, TenantInactive, TenantStatus, Write
-from models.versions import Origin, Scope
+from models.versions import Origin
 from shopify import shop
 from shopify.client import Page, SortKey
 from shopify.errors import AccessDenied, QueryRefused
@@ -225,7 +226,7 @@ def _compare(work: Work) -> Done:
 
 def _judge(write: Write, work: Work, checkpoint: SyncCheckpoint, count: int, *, has_deleted: bool = False) -> Done:
     """Equal ends the resource, else it is read and counted again."""
-    seen = versions.count_seen(write, TABLES[work.resource.name], work.run.id, scope_of(work.run, work.tenant))
+    seen = count_seen(write, TABLES[work.resource.name], work.run.id, scope_of(work.run, work.tenant))
     seen += quarantine.seen_in_run(write, work.resource.name, work.run.id)
     checkpoint.total = max(count, checkpoint.done)
     is_last = checkpoint.recounts >= len(RECOUNT_DELAYS)
@@ -288,7 +289,7 @@ def _look_for_the_gone(write: Write, work: Work) -> tuple[Fetch, ...]:
     """What is alive here and was not seen in the whole store was deleted there: each is looked up by id."""
     scope = scope_of(work.run, work.tenant)
     name = work.resource.name
-    gone = versions.unseen(write, TABLES[name], work.run.id, scope, stored_before=work.run.started_at)
+    gone = unseen(write, TABLES[name], work.run.id, scope, stored_before=work.run.started_at)
     refetches.mark(write, name, gone, "a full sync did not see it")
     return tuple(Fetch(name, shopify_id) for shopify_id in gone[:FETCHED_AT_ONCE])
 

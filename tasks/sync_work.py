@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from models import sync_runs
 from models.columns import now
+from models.seen import Scope
 from models.sync_runs import RunStatus, SyncCheckpoint, SyncRun
 from models.tenants import Tenant, Write
-from models.versions import Origin, Scope
+from models.versions import Origin
 from shopify import search
 from shopify.resource import Resource
 from shopify.resources import RESOURCES

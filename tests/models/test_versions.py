@@ -15,7 +15,7 @@ from models import customers, orders, tenants, versions
 from models.columns import now
 from models.database import transaction
 from models.orders import LineItem, Order
-from models.versions import Scope
+from models.seen import Scope, count_seen
 from tests.models.rows import NEW_YEAR, Version
 
 
@@ -183,8 +183,8 @@ def test_a_run_counts_each_id_once_and_those_deleted_since_not_at_all(tenant, or
     assert write_read(order(1), order(2), order(3), at=61, run_id=run).new_to_run == 1
     bury(2, triggered_at=now())
     with tenants.write(tenant.id) as write:
-        assert versions.count_seen(write, orders.TABLE, run, scope) == 2
-        assert versions.count_seen(write, orders.TABLE, run, Scope(created_before=NEW_YEAR)) == 0
+        assert count_seen(write, orders.TABLE, run, scope) == 2
+        assert count_seen(write, orders.TABLE, run, Scope(created_before=NEW_YEAR)) == 0
 
 
 def test_a_row_without_a_version_is_refused(order, write_webhook):
