@@ -13,7 +13,7 @@ import urllib3
 from msgspec import UNSET
 
 from shopify.errors import FileInvalid, LinkExpired, ShopUnavailable
-from shopify.nodes import JSON, Lines
+from shopify.nodes import Lines, parsed
 from shopify.resource import Resource
 
 #: Seconds to connect, and seconds without a byte: less than a worker has to stop.
@@ -142,17 +142,8 @@ def _head(resource: Resource, line: bytes) -> _Head:
     try:
         return _HEAD.decode(line)
     except (ValueError, RecursionError):
-        node = _json(line)  # which may have what msgspec has not, such as half of a surrogate pair
-    if not isinstance(node, dict):
-        raise FileInvalid(f"a line of the {resource.name} is no JSON object")
+        node = parsed(line, resource=resource.name)  # msgspec refuses more, such as half of a surrogate pair
     return _Head(node.get("id"), node.get("__parentId", UNSET))
-
-
-def _json(line: bytes) -> Any:
-    try:
-        return JSON.decode(line.decode())
-    except (ValueError, RecursionError):
-        return None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from pydantic import AliasGenerator, ConfigDict, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from shopify.row import Row, RowRejected
-from shopify.scalars import gid, rest_id
+from shopify.scalars import rest_id
 
 #: GraphQL spells ``createdAt`` what we keep as ``created_at``. Unknown keys are none of our business.
 GRAPHQL = ConfigDict(alias_generator=AliasGenerator(validation_alias=to_camel), extra="ignore")
@@ -19,14 +19,14 @@ REST = ConfigDict(extra="ignore")
 _REASONS = 3
 
 
-def validated(adapter: TypeAdapter[Any], raw: object, *, resource: str, gid_kind: str) -> dict[str, Any]:
+def validated(adapter: TypeAdapter[Any], raw: object, *, resource: str) -> dict[str, Any]:
     """What ``adapter`` makes of one resource. Raises RowRejected."""
     try:
         shape: dict[str, Any] = adapter.validate_python(raw)
     except ValidationError as error:
-        raise RowRejected(resource, _id_of(raw, gid_kind), reason_of(error), raw) from None
+        raise RowRejected(resource, _id_of(raw), reason_of(error), raw) from None
     except RecursionError:
-        raise RowRejected(resource, _id_of(raw, gid_kind), "is nested too deeply", raw) from None
+        raise RowRejected(resource, _id_of(raw), "is nested too deeply", raw) from None
     return shape
 
 
@@ -49,15 +49,12 @@ def _claim(problem: Mapping[str, Any]) -> str:
     return claims.get(problem["type"], message[:1].lower() + message[1:])
 
 
-def _id_of(raw: object, gid_kind: str) -> int | None:
+def _id_of(raw: object) -> int | None:
     """The id of a refused resource, if that much can be told."""
-    found = raw.get("id") if isinstance(raw, Mapping) else None
-    for parse in (rest_id, gid(gid_kind)):
-        try:
-            return parse(found)
-        except ValueError:
-            continue
-    return None
+    try:
+        return rest_id(raw.get("id") if isinstance(raw, Mapping) else None)
+    except ValueError:
+        return None
 
 
 def children(shapes: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[dict[str, Any]]:

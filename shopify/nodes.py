@@ -1,26 +1,27 @@
 """GraphQL nodes: their shapes as types, and the way from an answer's node, or from a bulk file's lines, to a Row.
 
-msgspec reads them, straight from a line's bytes: a history is a million nodes, and a dictionary and a call for each of
-their values take six times as long.
+msgspec reads them, a file's straight from a line's bytes: a history is a million nodes, and to make dictionaries of them
+first, and validate those, takes three times as long.
 """
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar, get_type_hints
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from shopify import scalars
+from shopify.errors import FileInvalid
 from shopify.row import Row, RowRejected
 from shopify.scalars import MoneySet
 from shopify.transport import exact
 
-#: A line of a bulk file, or an answer's node, as JSON has it: numbers with all of their digits.
-JSON = json.JSONDecoder(parse_float=exact, parse_constant=exact)
+#: As an answer is read: numbers with all of their digits.
+_JSON = json.JSONDecoder(parse_float=exact, parse_constant=exact)
 
 
 class Node(msgspec.Struct, rename="camel", gc=False):
@@ -198,23 +199,16 @@ class Lines:
 
 
 class Shape(Generic[_Listed]):
-    """How a resource's nodes are read: the type of its node, what makes a row of it, the types in its connections."""
+    """How a resource's nodes are read: the type of its node, and what makes a row of it."""
 
-    def __init__(
-        self,
-        node: type[_Listed],
-        to_row: Callable[[_Listed], Row],
-        *,
-        resource: str,
-        gid_kind: str,
-        connections: Mapping[str, type[Node]] | None = None,
-    ) -> None:
-        fields = {field.encode_name: field.name for field in msgspec.structs.fields(node)}
+    def __init__(self, node: type[_Listed], to_row: Callable[[_Listed], Row], *, resource: str, gid_kind: str) -> None:
         self._resource, self._gid_kind = resource, gid_kind
         self._node, self._to_row = node, to_row
         self._decoder = msgspec.json.Decoder(node)
-        self._fields = {name: fields[name] for name in connections or ()}
-        self._decoders = {name: msgspec.json.Decoder(kind) for name, kind in (connections or {}).items()}
+        connections = _connections(node)
+        #: By GraphQL's name of a connection: our name of it, and what reads a line of it.
+        self._fields = {name: field for name, (field, _) in connections.items()}
+        self._decoders = {name: msgspec.json.Decoder(kind) for name, (_, kind) in connections.items()}
 
     def from_node(self, raw: object) -> Row:
         """The row of a node as a page or a fetch by id gives it. Raises RowRejected."""
@@ -232,7 +226,7 @@ class Shape(Generic[_Listed]):
         raise RowRejected(self._resource, self._id_of(raw), reason, raw)
 
     def from_lines(self, lines: Lines) -> Row:
-        """The row of what a bulk file tells of one resource. Raises RowRejected."""
+        """The row of what a bulk file tells of one resource. Raises RowRejected, and FileInvalid for what is no JSON."""
         try:
             node = self._decoder.decode(lines.own)
             lists: dict[str, list[Any]] = {name: [] for name in self._fields}
@@ -245,9 +239,10 @@ class Shape(Generic[_Listed]):
             return self.from_node(self._parsed(lines))  # which tells what is wrong with it
 
     def _parsed(self, lines: Lines) -> Any:
-        node = JSON.decode(lines.own.decode())
+        node = parsed(lines.own, resource=self._resource)
         for connection in self._fields:
-            children = [JSON.decode(line.decode()) for name, line in lines.children if name == connection]
+            own = [line for name, line in lines.children if name == connection]
+            children = [parsed(line, resource=self._resource) for line in own]
             node[connection] = {"nodes": children, "pageInfo": {"hasNextPage": False}}
         return node
 
@@ -257,3 +252,21 @@ class Shape(Generic[_Listed]):
             return scalars.gid(self._gid_kind)(raw.get("id") if isinstance(raw, dict) else None)
         except ValueError:
             return None
+
+
+def parsed(line: bytes, *, resource: str) -> dict[str, Any]:
+    """A line of a bulk file as an answer's node would be, also where msgspec refuses it. Raises FileInvalid."""
+    try:
+        node = _JSON.decode(line.decode())
+    except (ValueError, RecursionError):
+        node = None
+    if not isinstance(node, dict):
+        raise FileInvalid(f"a line of the {resource} is no JSON object")
+    return node
+
+
+def _connections(node: type[Node]) -> dict[str, tuple[str, type[Node]]]:
+    """A node's connections by GraphQL's name: our name, and the type of what they list."""
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(node)}
+    alternatives = ((name, each) for name, hint in get_type_hints(node).items() for each in get_args(hint))
+    return {names[name]: (name, get_args(each)[0]) for name, each in alternatives if get_origin(each) is Connection}

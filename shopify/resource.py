@@ -1,13 +1,14 @@
 """What a resource of Shopify's is to us: how it is asked for, what it costs, what its webhooks mean."""
 
 import enum
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic.alias_generators import to_camel
 
-from shopify.nodes import Lines, Shape
+from shopify.nodes import Lines, Node, Shape
 from shopify.row import Row, RowRejected
 from shopify.scalars import gid_of
 
@@ -93,8 +94,9 @@ class Resource:
     count_cost: int
     bulk: Bulk
 
-    #: What its nodes become.
-    shape: Shape[Any]
+    node: type[Node]
+    #: Raises ValueError for what cannot be stored.
+    to_row: Callable[[Any], Row]
     #: What the payloads of its webhooks become. Raises RowRejected.
     from_payload: Callable[[Mapping[str, Any]], Row]
 
@@ -121,6 +123,10 @@ class Resource:
 
     def gid(self, shopify_id: int) -> str:
         return gid_of(self.gid_kind, shopify_id)
+
+    @functools.cached_property
+    def shape(self) -> Shape[Any]:
+        return Shape(self.node, self.to_row, resource=self.name, gid_kind=self.gid_kind)
 
     def rows(self, nodes: Iterable[object]) -> tuple[list[Row], list[RowRejected]]:
         """Every node's row, and the refusals: a bad node costs itself alone."""

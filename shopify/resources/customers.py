@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from shopify import cost, nodes
 from shopify.mapping import REST, row, validated
-from shopify.nodes import As, Node, Shape, told
+from shopify.nodes import As, Node, told
 from shopify.resource import PAGE_SIZE, Bulk, Resource, TopicKind, count_query, node_query, nodes_query, page_query
 from shopify.row import Row
 from shopify.scalars import Flag, Id, State, Tags, Text, Time, gid, text
@@ -80,7 +80,7 @@ def _row(node: _Node) -> Row:
 
 def from_payload(payload: Mapping[str, Any]) -> Row:
     """A customer as its webhooks carry it, since 2025-01 without tags. Raises RowRejected."""
-    shape = validated(_PAYLOAD, payload, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
+    shape = validated(_PAYLOAD, payload, resource=RESOURCE.name)
     return row(shape, lists={}, required=(), gaps=())
 
 
@@ -97,7 +97,8 @@ RESOURCE = Resource(
     count_query=count_query("customersCount"),
     count_cost=cost.COUNT,
     bulk=Bulk(_SELECTION),
-    shape=Shape(_Node, _row, resource="customers", gid_kind="Customer"),
+    node=_Node,
+    to_row=_row,
     from_payload=from_payload,
     topics={
         "customers/create": TopicKind.WHOLE,

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 
 from shopify import cost, nodes
 from shopify.mapping import REST, children, row, validated
-from shopify.nodes import As, Connection, Node, Shape, told
+from shopify.nodes import As, Connection, Node, told
 from shopify.resource import (
     PAGE_SIZE,
     Bulk,
@@ -111,7 +111,7 @@ def _with_quantities(level: _LevelNode) -> dict[str, Any]:
 
 def from_payload(payload: Mapping[str, Any]) -> Row:
     """An item as its webhooks carry it, without its levels. Raises RowRejected."""
-    shape = validated(_PAYLOAD, payload, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
+    shape = validated(_PAYLOAD, payload, resource=RESOURCE.name)
     return row(shape, lists={}, required=(), gaps=["the payload has no levels"])
 
 
@@ -133,9 +133,8 @@ RESOURCE = Resource(
     count_query=None,
     count_cost=0,
     bulk=Bulk(f"{_OWN} inventoryLevels {{ edges {{ node {{ {_LEVEL} }} }} }}", {"InventoryLevel": "inventoryLevels"}),
-    shape=Shape(
-        _Node, _row, resource="inventory_items", gid_kind="InventoryItem", connections={"inventoryLevels": _LevelNode}
-    ),
+    node=_Node,
+    to_row=_row,
     from_payload=from_payload,
     topics={
         "inventory_items/create": TopicKind.WHOLE,

@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 
 from shopify import cost, nodes
 from shopify.mapping import REST, children, row, validated
-from shopify.nodes import As, Connection, Node, Shape, told
+from shopify.nodes import As, Connection, Node, told
 from shopify.resource import (
     PAGE_SIZE,
     Bulk,
@@ -115,7 +115,7 @@ def _row(node: _Node) -> Row:
 
 def from_payload(payload: Mapping[str, Any]) -> Row:
     """A product as its webhooks carry it, with its first hundred variants. Raises RowRejected."""
-    shape = validated(_PAYLOAD, payload, resource=RESOURCE.name, gid_kind=RESOURCE.gid_kind)
+    shape = validated(_PAYLOAD, payload, resource=RESOURCE.name)
     variants, gids = shape.pop("variants", None), shape.pop("variant_gids", None)
     if variants is None:
         return row(shape, lists={}, required=(), gaps=())
@@ -143,7 +143,8 @@ RESOURCE = Resource(
     count_query=count_query("productsCount"),
     count_cost=cost.COUNT,
     bulk=Bulk(f"{_OWN} variants {{ edges {{ node {{ {_VARIANT} }} }} }}", {"ProductVariant": "variants"}),
-    shape=Shape(_Node, _row, resource="products", gid_kind="Product", connections={"variants": _VariantNode}),
+    node=_Node,
+    to_row=_row,
     from_payload=from_payload,
     topics={
         "products/create": TopicKind.WHOLE,

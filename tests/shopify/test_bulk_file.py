@@ -97,6 +97,56 @@ def test_a_line_that_is_no_object_makes_the_file_invalid(line):
         read(FILE + line + b"\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "change", "reason"),
+    [
+        (0, {"name": "a\x00b"}, "name holds a NUL"),
+        (0, {"name": "a\ud800b"}, "name holds a lone surrogate"),
+        (0, {"updatedAt": "yesterday"}, "updatedAt is not a time"),
+        (
+            0,
+            {"totalPriceSet": {"shopMoney": {"amount": "1e3", "currencyCode": "USD"}}},
+            "totalPriceSet is not a decimal",
+        ),
+        (0, {"id": "gid://shopify/Order/0"}, "id is not an id of Order"),
+        (1, {"title": "a\x00b"}, "lineItems.nodes.0.title holds a NUL"),
+        (1, {"title": "a\ud800b"}, "lineItems.nodes.0.title holds a lone surrogate"),
+        (1, {"quantity": 2**31}, "lineItems.nodes.0.quantity expected `int` <= 2147483647"),
+        (1, {"id": "gid://shopify/LineItem/x"}, "lineItems.nodes.0.id is not an id of LineItem"),
+    ],
+)
+def test_what_cannot_be_stored_costs_its_resource_alone_and_says_why(line, change, reason):
+    bad = an_order(2, 21)
+    bad[line] |= change
+    bad[1]["__parentId"] = bad[0]["id"]
+    content = b"".join(json.dumps(each).encode() + b"\n" for order in (an_order(1), bad, an_order(3)) for each in order)
+    (found,) = read(content)
+    rows, (refusal,) = ORDERS.rows_of_file(found.resources)
+    assert [row.shopify_id for row in rows] == [1, 3]
+    assert reason in refusal.reason
+    # And what was refused is all of it
+    assert [child["id"] for child in refusal.payload["lineItems"]["nodes"]] == [bad[1]["id"]]
+
+
+def ids_of(content):
+    """The orders that the file's rows are of."""
+    return [row.shopify_id for found in read(content) for row in ORDERS.rows_of_file(found.resources)[0]]
+
+
+@pytest.mark.parametrize("name", [b"name", b"strange"])
+def test_a_line_that_is_nested_without_end_makes_the_file_invalid(name):
+    nested = b'{"id": "gid://shopify/Order/9", "' + name + b'": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"
+    with pytest.raises(FileInvalid):
+        ids_of(nested)
+
+
+def test_bytes_that_are_no_text_make_the_file_invalid_where_they_would_be_stored():
+    line = b'{"id": "gid://shopify/Order/9", "name": "\xff"}\n'
+    with pytest.raises(FileInvalid):
+        ids_of(line)
+    assert ids_of(line.replace(b"name", b"strange")) == [9]
+
+
 def test_a_child_of_a_kind_that_was_not_asked_for_makes_the_file_invalid():
     stranger = [{"id": "gid://shopify/Order/9"}, {"id": "gid://shopify/Tax/1", "__parentId": "gid://shopify/Order/9"}]
     with pytest.raises(FileInvalid):

@@ -17,7 +17,7 @@ from shopify.resource import (
 )
 from shopify.resources.orders import queries
 from shopify.resources.orders.columns import GID_KIND, NAME
-from shopify.resources.orders.node import SHAPE
+from shopify.resources.orders.node import OrderNode, to_row
 from shopify.resources.orders.payload import from_payload
 
 __all__ = ["ALL_ORDERS", "RESOURCE", "from_payload"]
@@ -38,7 +38,8 @@ RESOURCE = Resource(
     count_query=count_query("ordersCount"),
     count_cost=cost.COUNT,
     bulk=Bulk(queries.BULK, queries.BULK_CONNECTIONS, unnamed="shippingLines"),
-    shape=SHAPE,
+    node=OrderNode,
+    to_row=to_row,
     from_payload=from_payload,
     topics={
         "orders/create": TopicKind.WHOLE,

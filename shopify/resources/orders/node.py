@@ -7,12 +7,11 @@ from msgspec import UNSET, UnsetType, field
 
 from shopify import nodes, scalars
 from shopify.mapping import children, row
-from shopify.nodes import As, Connection, Node, Reference, Shape, told
+from shopify.nodes import As, Connection, Node, Reference, told
 from shopify.resources.orders.columns import (
     GID_KIND,
     LINE_COLUMNS,
     MONEY,
-    NAME,
     REFUND_COLUMNS,
     REFUND_LINE_COLUMNS,
     REQUIRED,
@@ -136,7 +135,7 @@ class _Transaction(Node):
     processed_at: nodes.Time = UNSET
 
 
-class _Order(Node):
+class OrderNode(Node):
     shopify_id: Annotated[str, As(gid(GID_KIND))] = field(name="id")
     updated_at: nodes.Version = UNSET
     name: nodes.Text = UNSET
@@ -190,7 +189,8 @@ class _Order(Node):
 _LISTS = ("line_items", "shipping_lines", "refunds", "transactions")
 
 
-def _row(order: _Order) -> Row:
+def to_row(order: OrderNode) -> Row:
+    """The row of an order. Raises ValueError for what cannot be stored."""
     shape = told(order)
     for name in _LISTS:
         shape.pop(name, None)
@@ -221,15 +221,6 @@ def _row(order: _Order) -> Row:
             lists["transactions"] = children(_transactions(order.transactions, refunds), TRANSACTION_COLUMNS)
     since = pending_since(lists.get("refunds", ()))
     return row(shape, lists=lists, required=REQUIRED, gaps=gaps, pending_since=since)
-
-
-SHAPE = Shape(
-    _Order,
-    _row,
-    resource=NAME,
-    gid_kind=GID_KIND,
-    connections={"lineItems": _Line, "shippingLines": _ShippingLine},
-)
 
 
 def _taxed(line: _Line | _ShippingLine) -> dict[str, Any]:

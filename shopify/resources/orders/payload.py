@@ -9,7 +9,6 @@ from typing_extensions import TypedDict
 
 from shopify.mapping import REST, children, row, validated
 from shopify.resources.orders.columns import (
-    GID_KIND,
     IN_BOTH_CURRENCIES,
     LINE_COLUMNS,
     MONEY,
@@ -213,7 +212,7 @@ def from_payload(payload: Mapping[str, Any]) -> Row:
     The payload has no total refunded, but the refunds' transactions, whose amounts are in the buyer's currency: they
     tell it where that is the shop's, and elsewhere the order has to be fetched.
     """
-    shape = validated(_PAYLOAD, payload, resource=NAME, gid_kind=GID_KIND)
+    shape = validated(_PAYLOAD, payload, resource=NAME)
     told = {name: found for name in _LISTS if (found := shape.pop(name, None)) is not None}
     _keep_totals(shape)
     lists: dict[str, list[dict[str, Any]]] = {}
