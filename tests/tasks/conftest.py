@@ -19,7 +19,7 @@ from models import analytics, event_log, sync_runs, tenants
 from models.columns import now
 from models.database import transaction
 from models.sync_runs import SyncRun
-from models.tenants import Tenant
+from models.tenants import Tenant, TenantStatus
 from shopify.webhooks import WebhookHeaders
 from tests.tasks.waiting import eventually
 
@@ -136,7 +136,10 @@ def store(tmp_path_factory) -> Iterator[Store]:
 
 
 @pytest.fixture
-def open_shop(store, migrated, nats) -> Callable[..., Shop]:
+def open_shop(store, migrated, nats) -> Iterator[Callable[..., Shop]]:
+    """Opens shops, which rest once the test has ended: what is still queued for them would ask in the midst of other tests."""
+    opened: list[uuid.UUID] = []
+
     def open_one(*, orders: int = 60, customers: int = 30, products: int = 10, **options: Any) -> Shop:
         domain = f"{uuid.uuid4().hex}.myshopify.com"
         choice = {"domain": domain, "orders": orders, "customers": customers, "products": products, "plan": "Plus"}
@@ -148,9 +151,15 @@ def open_shop(store, migrated, nats) -> Callable[..., Shop]:
                 access_token=SecretStr(made["accessToken"]),
                 webhook_secret=SecretStr(made["webhookSecret"]),
             )
+        opened.append(tenant.id)
         return Shop(store, domain, tenant.id, made["webhookSecret"])
 
-    return open_one
+    yield open_one
+    with transaction() as session:
+        for tenant_id in opened:
+            tenant = tenants.get(session, tenant_id, for_update=True)
+            if tenant is not None and tenant.status == TenantStatus.ACTIVE:
+                tenant.status = TenantStatus.PAUSED
 
 
 @pytest.fixture
