@@ -65,7 +65,7 @@ def test_a_worker_puts_right_what_was_edited_since_the_release(
     wait_until(lambda: config(broker)["max_msgs"] == -1)
     # Then what is not ours stays as it was
     assert f"{broker._names.namespace}.other" in config(broker)["subjects"]
-    assert "put right: stream" in caplog.text
+    wait_until(lambda: "put right: stream" in caplog.text)  # said after it is done
     # And it works
     noted.send()
     broker.join("default", timeout=10_000)

@@ -101,6 +101,7 @@ def die_after_enqueueing_for_all(messages: list[dramatiq.Message[None]]) -> None
 def kill_the_worker_in_a_batch(messages: list[dramatiq.Message[None]]) -> None:
     texts = [message.args[0] for message in messages]
     if "poison" in texts:
+        time.sleep(0.5)  # as memory takes to fill: what ended just before has been acknowledged by then
         os.kill(os.getpid(), signal.SIGKILL)
     for text in texts:
         note(text)
