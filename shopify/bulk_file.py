@@ -18,8 +18,9 @@ from shopify.resource import Resource
 
 #: Seconds to connect, and seconds without a byte: less than a worker has to stop.
 TIMEOUT = (3.05, 10.0)
-#: Bytes of one slice: some thousand orders. Statements and temporary tables cost each the same, however many.
-SLICE = 4 * 1024 * 1024
+#: Bytes of one slice: some five hundred orders. Statements and temporary tables cost each the same, however many; a worker holds
+#: two of them as objects of ten times that.
+SLICE = 2 * 1024 * 1024
 #: Seconds after which a slice is given as it is, so that what trickles is kept too.
 SLICE_SECONDS = 5.0
 #: Bytes of one line. An order's own fields are a few thousand.

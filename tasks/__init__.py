@@ -3,8 +3,6 @@
 An actor is glue from a message to the floors below, and says what happens when it runs twice.
 """
 
-import gc
-
 from tasks import (
     catching_up,
     compliance,
@@ -19,6 +17,7 @@ from tasks import (
     webhooks,
 )  # isort: skip
 from tasks.connection import broker  # first: actors need their broker
+from tasks.tuning import tune
 
 __all__ = [
     "broker",
@@ -35,6 +34,4 @@ __all__ = [
     "webhooks",
 ]
 
-#: Objects made before the collector looks for cycles, instead of 700. Nodes and rows come by the ten thousand and hold none:
-#: looking through them takes a third of the time in which a history is read.
-gc.set_threshold(100_000, 10, 10)
+tune()
