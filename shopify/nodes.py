@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -55,11 +56,18 @@ class Reference(Node):
 
 def _money_set(bag: MoneyBag) -> MoneySet:
     shop, presentment = bag.shop_money, bag.presentment_money
-    buyers = None if presentment is None or presentment is UNSET else scalars.decimal(presentment.amount)
-    return MoneySet(scalars.decimal(shop.amount), scalars.currency(shop.currency_code), buyers)
+    buyers = None if presentment is None or presentment is UNSET else presentment.amount
+    return _set_of(shop.amount, shop.currency_code, buyers)
 
 
-def _shop_amount(bag: MoneyBag) -> Decimal:
+@functools.lru_cache(maxsize=8192)  # an order's totals are mostly one amount, and many are zero
+def _set_of(amount: str, currency: str, buyers: str | None) -> MoneySet:
+    presentment = None if buyers is None else scalars.decimal(buyers)
+    return MoneySet(scalars.decimal(amount), scalars.currency(currency), presentment)
+
+
+def shop_amount(bag: MoneyBag) -> Decimal:
+    """The amount in the shop's currency. Raises ValueError."""
     scalars.currency(bag.shop_money.currency_code)
     return scalars.decimal(bag.shop_money.amount)
 
@@ -83,7 +91,7 @@ Amount = Annotated[str | UnsetType | None, As(scalars.decimal)]
 Rate = Annotated[Decimal | UnsetType | None, As(scalars.rate)]
 #: Both sides of a MoneyBag, and the shop's alone.
 BothAmounts = Annotated[MoneyBag | UnsetType | None, As(_money_set)]
-ShopAmount = Annotated[MoneyBag | UnsetType | None, As(_shop_amount)]
+ShopAmount = Annotated[MoneyBag | UnsetType | None, As(shop_amount)]
 
 
 def reference(kind: str) -> As:
@@ -132,34 +140,51 @@ _THE_END = PageInfo(has_next_page=False)
 
 
 def told(node: Node) -> dict[str, Any]:
-    """What a node told, under our names, converted; lists and objects that become no column as they are.
-
-    Raises ValueError, see ``_refusal``.
-    """
-    values = zip(_conversions(type(node)), msgspec.structs.astuple(node), strict=True)
+    """What a node told of its columns, under our names, converted. Raises ValueError, see ``_refusal``."""
+    names, read, conversions = _columns(type(node))
     return {
         name: value if convert is None or value is None else convert(value)
-        for (name, convert), value in values
+        for name, convert, value in zip(names, conversions, read(node), strict=True)
         if value is not UNSET
     }
 
 
+def complete(node: Node) -> dict[str, Any]:
+    """The same with every column: None where it was not told. So are children."""
+    names, read, conversions = _columns(type(node))
+    return {
+        name: None if value is None or value is UNSET else value if convert is None else convert(value)
+        for name, convert, value in zip(names, conversions, read(node), strict=True)
+    }
+
+
+_Conversion = Callable[[Any], Any] | None
+
+
 @functools.cache
-def _conversions(kind: type[Node]) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
-    """Every field's name, and what converts it."""
+def _columns(kind: type[Node]) -> tuple[tuple[str, ...], Callable[[Node], tuple[Any, ...]], tuple[_Conversion, ...]]:
+    """The fields that become columns: their names, what reads them, and what converts each. The others hold nodes."""
     hints = get_type_hints(kind, include_extras=True)
-    return tuple((field.name, _conversion(hints[field.name])) for field in msgspec.structs.fields(kind))
+    conversions = {name: _conversion(hint) for name, hint in hints.items()}
+    names = tuple(name for name, hint in hints.items() if conversions[name] is not None or not _holds_nodes(hint))
+    read = attrgetter(*names) if len(names) > 1 else lambda node: (getattr(node, names[0]),)
+    return names, read, tuple(conversions[name] for name in names)
 
 
-def _conversion(hint: object) -> Callable[[Any], Any] | None:
+def _conversion(hint: object) -> _Conversion:
     return next((each.convert for each in getattr(hint, "__metadata__", ()) if isinstance(each, As)), None)
+
+
+def _holds_nodes(hint: object) -> bool:
+    origin = get_origin(hint) or hint
+    return (isinstance(origin, type) and issubclass(origin, Node)) or any(map(_holds_nodes, get_args(hint)))
 
 
 def _refusal(node: Node, path: str = "") -> str | None:
     """The first value that cannot be stored, and why: found once something was refused."""
     names = {field.name: field.encode_name for field in msgspec.structs.fields(type(node))}
-    for name, convert in _conversions(type(node)):
-        value, at = getattr(node, name), f"{path}{names[name]}"
+    for name, hint in get_type_hints(type(node), include_extras=True).items():
+        value, at, convert = getattr(node, name), f"{path}{names[name]}", _conversion(hint)
         if value is None or value is UNSET:
             continue
         if convert is not None:

@@ -147,8 +147,13 @@ def rate(value: object) -> str:
     """
     if type(value) not in {str, int} and not isinstance(value, Decimal):
         raise ValueError("is not a rate")
+    return _written_out(value)
+
+
+@functools.lru_cache(maxsize=1024)  # a shop has a handful
+def _written_out(value: Any) -> str:
     try:
-        found = Decimal(value).normalize()  # type: ignore[arg-type]
+        found = Decimal(value).normalize()
     except ArithmeticError:
         raise ValueError("is not a rate") from None
     if not found.is_finite():

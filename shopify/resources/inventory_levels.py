@@ -97,8 +97,8 @@ _PAYLOAD: TypeAdapter[Any] = TypeAdapter(_Payload)
 
 def _row(node: _Node) -> Row:
     shape = told(node)
-    levels: Connection[_LevelNode] | None = shape.pop("inventory_levels", None)
-    if levels is None or not levels.is_complete:
+    levels = node.inventory_levels
+    if levels is UNSET or not levels.is_complete:
         return row(shape, lists={}, required=(), gaps=["more levels than were read"])
     lists = {"inventory_levels": children(map(_with_quantities, levels.listed), _LEVEL_COLUMNS)}
     return row(shape, lists=lists, required=(), gaps=())

@@ -106,9 +106,8 @@ _PAYLOAD: TypeAdapter[Any] = TypeAdapter(_Payload)
 
 def _row(node: _Node) -> Row:
     shape = told(node)
-    variants: Connection[_VariantNode] | None = shape.pop("variants", None)
-    if variants is not None and variants.is_complete:
-        lists = {"variants": children(map(told, variants.listed), _VARIANT_COLUMNS)}
+    if node.variants is not UNSET and node.variants.is_complete:
+        lists = {"variants": children(map(told, node.variants.listed), _VARIANT_COLUMNS)}
         return row(shape, lists=lists, required=(), gaps=())
     return row(shape, lists={}, required=(), gaps=["more variants than were read"])
 

@@ -139,9 +139,9 @@ def stand_in_id(kind: str, parent_id: int, place: int) -> int:
     return -1 - int.from_bytes(digest[:8]) % MAX_ID
 
 
-def identified(shapes: Iterable[Mapping[str, Any]], kind: str, parent_id: int) -> list[dict[str, Any]]:
+def identified(shapes: Iterable[dict[str, Any]], kind: str, parent_id: int) -> list[dict[str, Any]]:
     """Every part with an id."""
     return [
-        {**shape, "shopify_id": shape.get("shopify_id") or stand_in_id(kind, parent_id, place)}
+        shape if shape.get("shopify_id") else {**shape, "shopify_id": stand_in_id(kind, parent_id, place)}
         for place, shape in enumerate(shapes)
     ]

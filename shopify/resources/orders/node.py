@@ -1,31 +1,28 @@
 """An order as GraphQL gives it: on a page, by its id, or put together from a bulk operation's lines."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from operator import itemgetter
 from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType, field
 
 from shopify import nodes, scalars
 from shopify.mapping import children, row
-from shopify.nodes import As, Connection, Node, Reference, told
+from shopify.nodes import As, Connection, MoneyBag, Node, Reference, complete, shop_amount, told
 from shopify.resources.orders.columns import (
     GID_KIND,
-    LINE_COLUMNS,
     MONEY,
     REFUND_COLUMNS,
-    REFUND_LINE_COLUMNS,
     REQUIRED,
-    SHIPPING_LINE_COLUMNS,
-    TRANSACTION_COLUMNS,
     ZERO,
     identified,
     keep_money,
     total,
-    with_taxes,
 )
 from shopify.resources.orders.refunds import Adjustment, Refunded, amounts, day_of, pending_since, reason_word
 from shopify.row import Row
-from shopify.scalars import gid
+from shopify.scalars import MoneySet, gid
 
 #: GraphQL's display status in REST's words. Whatever has no shipment yet is null in REST.
 _FULFILLMENT = {"FULFILLED": "fulfilled", "PARTIALLY_FULFILLED": "partial", "RESTOCKED": "restocked"}
@@ -186,26 +183,21 @@ class OrderNode(Node):
     transactions: list[_Transaction] | UnsetType = UNSET
 
 
-_LISTS = ("line_items", "shipping_lines", "refunds", "transactions")
-
-
 def to_row(order: OrderNode) -> Row:
     """The row of an order. Raises ValueError for what cannot be stored."""
     shape = told(order)
-    for name in _LISTS:
-        shape.pop(name, None)
     for name in MONEY:
         if name in shape:
             keep_money(shape, name, shape[name])
     lists: dict[str, list[dict[str, Any]]] = {}
     gaps: list[str] = []
     if order.line_items is not UNSET and order.line_items.is_complete:
-        lists["line_items"] = children(map(_line, order.line_items.listed), LINE_COLUMNS)
+        lists["line_items"] = _by_id(map(_line, order.line_items.listed))
     else:
         gaps.append("more line items than were read")
     if order.shipping_lines is not UNSET and order.shipping_lines.is_complete:
-        shipping_lines = identified(map(_taxed, order.shipping_lines.listed), "ShippingLine", shape["shopify_id"])
-        lists["shipping_lines"] = children(shipping_lines, SHIPPING_LINE_COLUMNS)
+        shipping_lines = map(_taxed, order.shipping_lines.listed)
+        lists["shipping_lines"] = _by_id(identified(shipping_lines, "ShippingLine", shape["shopify_id"]))
     elif (
         order.shipping_lines is not UNSET
     ):  # where they are not told at all, another question would not tell them either
@@ -215,27 +207,34 @@ def to_row(order: OrderNode) -> Row:
     else:
         refunds = [_told_with_lists(refund) for refund in order.refunds]
         lists["refunds"] = children((_refund(refund, shape) for refund in refunds), REFUND_COLUMNS)
-        lines = (line for refund in refunds for line in _refund_lines(refund))
-        lists["refund_line_items"] = children(lines, REFUND_LINE_COLUMNS)
+        lists["refund_line_items"] = _by_id(line for refund in refunds for line in _refund_lines(refund))
         if order.transactions is not UNSET:
-            lists["transactions"] = children(_transactions(order.transactions, refunds), TRANSACTION_COLUMNS)
+            lists["transactions"] = _by_id(_transactions(order.transactions, refunds))
     since = pending_since(lists.get("refunds", ()))
     return row(shape, lists=lists, required=REQUIRED, gaps=gaps, pending_since=since)
 
 
+def _by_id(complete_children: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A complete list, so ordered that equal lists are equal."""
+    return sorted(complete_children, key=itemgetter("shopify_id"))
+
+
 def _taxed(line: _Line | _ShippingLine) -> dict[str, Any]:
-    if line.tax_lines is UNSET:
-        return with_taxes(told(line), None)
-    taxes = [told(tax) for tax in line.tax_lines]
-    return with_taxes(told(line), [(tax, tax.get("amount")) for tax in taxes])
+    shape = complete(line)
+    told_taxes = None if line.tax_lines is UNSET else [complete(tax) for tax in line.tax_lines]
+    shape["tax_lines"] = told_taxes
+    shape["total_tax"] = None if told_taxes is None else total(tax["amount"] or ZERO for tax in told_taxes)
+    return shape
 
 
 def _line(line: _Line) -> dict[str, Any]:
-    shape = _taxed(line)
-    if line.discount_allocations is UNSET:
-        return shape | {"allocated_discount": None}
-    shape["allocated_discount"] = total(told(each).get("amount") or ZERO for each in line.discount_allocations)
+    shape, allocations = _taxed(line), line.discount_allocations
+    shape["allocated_discount"] = None if allocations is UNSET else _sum(each.amount for each in allocations)
     return shape
+
+
+def _sum(amounts: Iterable[MoneyBag | UnsetType | None]) -> Decimal:
+    return total(shop_amount(each) for each in amounts if isinstance(each, MoneyBag))
 
 
 def _is_whole(refund: _Refund) -> bool:
@@ -249,31 +248,27 @@ _REFUND_LISTS = ("refund_line_items", "refund_shipping_lines", "order_adjustment
 
 def _told_with_lists(refund: _Refund) -> dict[str, Any]:
     """A whole refund, and what its lists tell."""
-    return told(refund) | {name: [told(each) for each in getattr(refund, name).listed] for name in _REFUND_LISTS}
+    lists = {name: [complete(each) for each in getattr(refund, name).listed] for name in _REFUND_LISTS}
+    return told(refund) | lists | {"duties": _sum(each.amount for each in refund.duties or ())}
 
 
 def _refund(refund: Mapping[str, Any], order: Mapping[str, Any]) -> dict[str, Any]:
     shipping = refund["refund_shipping_lines"]
     adjustments = [
-        Adjustment(
-            each["shopify_id"], reason_word(each.get("reason")), each.get("amount") or ZERO, each.get("tax") or ZERO
-        )
+        Adjustment(each["shopify_id"], reason_word(each["reason"]), each["amount"] or ZERO, each["tax"] or ZERO)
         for each in identified(refund["order_adjustments"], "OrderAdjustment", refund["shopify_id"])
     ]
-    transactions = [
-        Refunded(each.get("kind"), each.get("status"), each.get("amount") or ZERO) for each in refund["transactions"]
-    ]
-    shipping_amount = total(line.get("subtotal") or ZERO for line in shipping)
-    shipping_tax = total(line.get("tax") or ZERO for line in shipping)
-    duties = total(told(duty).get("amount") or ZERO for duty in refund.get("duties") or ())
+    transactions = [Refunded(each["kind"], each["status"], each["amount"] or ZERO) for each in refund["transactions"]]
+    shipping_amount = total(line["subtotal"] or ZERO for line in shipping)
+    shipping_tax = total(line["tax"] or ZERO for line in shipping)
+    duties = refund["duties"]
     lines = refund["refund_line_items"]
-    of_lines = total((line.get("subtotal") or ZERO) + (line.get("total_tax") or ZERO) for line in lines)
+    of_lines = total((line["subtotal"] or ZERO) + (line["total_tax"] or ZERO) for line in lines)
     return {
         **refund,
         "processed_at": day_of(refund, order),
         "shipping": shipping_amount,
         "shipping_tax": shipping_tax,
-        "duties": duties,
         **amounts(adjustments, transactions, worth=of_lines + shipping_amount + shipping_tax + duties),
     }
 
@@ -285,14 +280,13 @@ def _refund_lines(refund: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _transactions(transactions: Sequence[_Transaction], refunds: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Each with the refund that it is of, and its amounts."""
-    refund_of = {each.get("shopify_id"): refund["shopify_id"] for refund in refunds for each in refund["transactions"]}
+    refund_of = {each["shopify_id"]: refund["shopify_id"] for refund in refunds for each in refund["transactions"]}
     found = []
     for transaction in transactions:
-        shape = told(transaction)
-        money = shape.get("amount_set")
+        shape = complete(transaction)
+        money: MoneySet | None = shape.pop("amount_set")
         shape["refund_shopify_id"] = refund_of.get(shape["shopify_id"])
-        shape["amount"], shape["presentment_amount"] = (
-            (None, None) if money is None else (money.amount, money.presentment)
-        )
+        shape["amount"] = None if money is None else money.amount
+        shape["presentment_amount"] = None if money is None else money.presentment
         found.append(shape)
     return found
