@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
-from sqlalchemy import text
 from sqlmodel import Session
 
 from models import proofs, quarantine, sync_runs, watermarks
 from models.columns import now
+from models.database import sql
 from models.resources import TABLES
 from models.sync_runs import Ended, RunStatus
 from models.tenants import Tenant, TenantStatus
@@ -139,12 +139,12 @@ def stats(session: Session, tenant: Tenant, *, first: date | None = None, last: 
     """Sales of the shop's own days from ``first`` to ``last``, both inclusive; customers and products of today."""
     sales = [
         CurrencySales(row.currency, row.revenue, row.orders)
-        for row in session.execute(text(_BY_CURRENCY), {"tenant_id": tenant.id, "first": first, "last": last})
+        for row in session.execute(sql(_BY_CURRENCY), {"tenant_id": tenant.id, "first": first, "last": last})
     ]
     totals = {
         row.resource: row
         for row in session.execute(
-            text("select resource, live, updated_at from resource_totals where tenant_id = :tenant_id"),
+            sql("select resource, live, updated_at from resource_totals where tenant_id = :tenant_id"),
             {"tenant_id": tenant.id},
         )
     }
@@ -171,7 +171,7 @@ def currency_of(session: Session, tenant: Tenant) -> str | None:
     """The shop's own currency; until the shop has been read, the one that most of its orders are in."""
     if tenant.currency is not None:
         return tenant.currency
-    found: str | None = session.execute(text(_MAIN_CURRENCY), {"tenant_id": tenant.id}).scalar_one_or_none()
+    found: str | None = session.execute(sql(_MAIN_CURRENCY), {"tenant_id": tenant.id}).scalar_one_or_none()
     return found
 
 
@@ -194,7 +194,7 @@ order by calendar.day
 def trend(session: Session, tenant: Tenant, *, first: date | None = None, last: date | None = None) -> Trend:
     """Every day of the range, the shop's own days: by default from its first day with an order to its last."""
     currency = currency_of(session, tenant)
-    rows = session.execute(text(_TREND), {"tenant_id": tenant.id, "first": first, "last": last, "currency": currency})
+    rows = session.execute(sql(_TREND), {"tenant_id": tenant.id, "first": first, "last": last, "currency": currency})
     return Trend(
         timezone=tenant.timezone,
         currency=currency,
@@ -219,7 +219,7 @@ def top_customers(session: Session, tenant: Tenant, *, limit: int) -> list[TopCu
     currency = currency_of(session, tenant)
     if currency is None:
         return []
-    rows = session.execute(text(_TOP_CUSTOMERS), {"tenant_id": tenant.id, "currency": currency, "limit": limit})
+    rows = session.execute(sql(_TOP_CUSTOMERS), {"tenant_id": tenant.id, "currency": currency, "limit": limit})
     return [TopCustomer(*row) for row in rows]
 
 
@@ -231,7 +231,7 @@ def coverage(session: Session, tenant: Tenant) -> Coverage:
 
     It is no more while the store's counts differ from ours for long, or while nothing is read of the shop.
     """
-    first_day, last_day = session.execute(text(_DAYS), {"tenant_id": tenant.id}).one()
+    first_day, last_day = session.execute(sql(_DAYS), {"tenant_id": tenant.id}).one()
     ended = sync_runs.latest_full(session, tenant.id)
     running = sync_runs.running(session, tenant.id)
     never = "has not been synced yet" if running is None else "is being synced"

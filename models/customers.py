@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index
 from sqlmodel import Session
 
 from models.columns import json_field, shopify_id_field, time_field
+from models.database import sql
 from models.tenants import Write
 from models.versioned import Table, Versioned, one_row_per_id
 
@@ -70,17 +71,17 @@ def merge(write: Write, *, kept_id: int, deleted_id: int) -> None:
     if kept_id == deleted_id:
         return  # of two merges into each other Shopify did one: the other is told by the fetch of what is left
     ids = {"tenant_id": write.tenant.id, "kept_id": kept_id, "deleted_id": deleted_id}
-    write.session.execute(text(_TOMBSTONE), ids | {"at": write.at})
-    write.session.execute(text(_FOLLOW), ids)
-    write.session.execute(text(_REPOINT), ids)
+    write.session.execute(sql(_TOMBSTONE), ids | {"at": write.at})
+    write.session.execute(sql(_FOLLOW), ids)
+    write.session.execute(sql(_REPOINT), ids)
 
 
 def _left_of(write: Write, shopify_id: int) -> int:
     """The customer that is left of one: itself, or what it was merged into by a merge that happened later and came first."""
-    found = write.session.execute(text(_MERGED_INTO), {"tenant_id": write.tenant.id, "shopify_id": shopify_id})
+    found = write.session.execute(sql(_MERGED_INTO), {"tenant_id": write.tenant.id, "shopify_id": shopify_id})
     return found.scalar_one_or_none() or shopify_id
 
 
 def repoint_orders(session: Session, tenant_id: object, order_ids: list[int]) -> None:
     """Orders just written from versions older than a merge go to the customer that is left."""
-    session.execute(text(_REPOINT_WRITTEN), {"tenant_id": tenant_id, "order_ids": order_ids})
+    session.execute(sql(_REPOINT_WRITTEN), {"tenant_id": tenant_id, "order_ids": order_ids})

@@ -2,10 +2,8 @@
 
 import uuid
 
-from sqlalchemy import text
-
 from models import tenants
-from models.database import transaction
+from models.database import sql, transaction
 from models.tenants import TenantStatus
 
 #: Rows of one transaction: short enough to be stopped at any time.
@@ -48,7 +46,7 @@ def erase_batch(tenant_id: uuid.UUID) -> bool:
     """Erase up to BATCH rows of a tenant that is being erased. Whether nothing is left to do: it is gone, or another does it."""
     with transaction() as session:
         alone = session.execute(
-            text("select pg_try_advisory_xact_lock(hashtextextended(:id, 1))"), {"id": str(tenant_id)}
+            sql("select pg_try_advisory_xact_lock(hashtextextended(:id, 1))"), {"id": str(tenant_id)}
         ).scalar_one()
         tenant = tenants.get(session, tenant_id, for_update=True) if alone else None
         if tenant is None:
@@ -57,7 +55,7 @@ def erase_batch(tenant_id: uuid.UUID) -> bool:
             raise ValueError(f"tenant {tenant_id} is not being erased")
         left = BATCH
         for table in _TABLES:
-            result = session.execute(text(_ERASE.format(table=table)), {"tenant_id": tenant_id, "batch": left})
+            result = session.execute(sql(_ERASE.format(table=table)), {"tenant_id": tenant_id, "batch": left})
             left -= int(result.rowcount)  # type: ignore[attr-defined]
             if left <= 0:
                 return False

@@ -3,9 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import text
-
 from models import payloads, redactions
+from models.database import sql
 from models.resources import TABLES
 from models.tenants import Write
 
@@ -44,7 +43,7 @@ def _quarantine(write: Write, addresses: Sequence[str]) -> int:
     patterns = [rf"(^|[^0-9]){shopify_id}($|[^0-9])" for shopify_id in ids]
     patterns += [f"(?i){_literal(json.dumps(address)[1:-1])}" for address in addresses]
     parameters = {"tenant_id": write.tenant.id, "withheld": WITHHELD, "names": patterns}
-    return int(write.session.execute(text(_QUARANTINE), parameters).rowcount)  # type: ignore[attr-defined]
+    return int(write.session.execute(sql(_QUARANTINE), parameters).rowcount)  # type: ignore[attr-defined]
 
 
 def _literal(said: str) -> str:
@@ -57,4 +56,4 @@ def _events(write: Write, addresses: Sequence[str]) -> int:
         return 0
     escaped = [each.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for each in addresses]
     parameters = {"tenant_id": write.tenant.id, "patterns": [f"%{each}%" for each in escaped]}
-    return int(write.session.execute(text(_EVENTS), parameters).rowcount)  # type: ignore[attr-defined]
+    return int(write.session.execute(sql(_EVENTS), parameters).rowcount)  # type: ignore[attr-defined]

@@ -5,9 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Computed, Index, text
-from sqlmodel import Field, col, select
+from sqlmodel import Field
 
 from models.columns import json_field, money_field, shopify_id_field, time_field
+from models.database import sql
 from models.tenants import Write
 from models.versioned import Child, Derived, Table, Versioned, one_row_per_id
 
@@ -244,9 +245,13 @@ TABLE = Table(
 )
 
 
+_CREATED_AT = "select created_at from orders where tenant_id = :tenant_id and shopify_id = :shopify_id"
+
+
 def created_at(write: Write, shopify_id: int) -> datetime | None:
-    found = select(Order.created_at).where(col(Order.tenant_id) == write.tenant.id, col(Order.shopify_id) == shopify_id)
-    return write.session.exec(found).one_or_none()
+    values = {"tenant_id": write.tenant.id, "shopify_id": shopify_id}
+    found: datetime | None = write.session.execute(sql(_CREATED_AT), values).scalar_one_or_none()
+    return found
 
 
 _OF_CUSTOMER = """
@@ -259,7 +264,7 @@ order by shopify_id
 def of_customer(write: Write, customer_id: int) -> list[int]:
     """The orders of a customer, by Shopify's ids."""
     values = {"tenant_id": write.tenant.id, "customer_id": customer_id}
-    return list(write.session.execute(text(_OF_CUSTOMER), values).scalars())
+    return list(write.session.execute(sql(_OF_CUSTOMER), values).scalars())
 
 
 _REBUILD_DAYS = """
@@ -271,5 +276,5 @@ where tenant_id = :tenant_id
 
 def rebuild_days(write: Write, timezone: str) -> None:
     """Every order's day again, after the shop moved to another time zone."""
-    write.session.execute(text("set local statement_timeout = '30min'"))  # a million orders take half a minute
-    write.session.execute(text(_REBUILD_DAYS), {"tenant_id": write.tenant.id, "timezone": timezone})
+    write.session.execute(sql("set local statement_timeout = '30min'"))  # a million orders take half a minute
+    write.session.execute(sql(_REBUILD_DAYS), {"tenant_id": write.tenant.id, "timezone": timezone})

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Column, Identity, Index, LargeBinary, text
+from sqlalchemy import BigInteger, Column, Identity, Index, LargeBinary
 from sqlmodel import Field, Session, SQLModel
 
 from models.columns import now, now_field, shopify_id_field, time_field
+from models.database import sql
 from models.tenants import Write
 
 #: Rows that are pruned in one transaction.
@@ -85,7 +86,7 @@ def keep(write: Write, received: Sequence[Received]) -> None:
         "received": [each.received_at for each in received],
         "bodies": [each.body for each in received],
     }
-    write.session.execute(text(_KEEP), parameters)
+    write.session.execute(sql(_KEEP), parameters)
 
 
 def compressed(body: bytes) -> bytes:
@@ -147,7 +148,7 @@ def of_person(session: Session, tenant_id: uuid.UUID, *, customers: Sequence[int
 
 
 def _kept(session: Session, query: str, parameters: dict[str, object]) -> list[Kept]:
-    found = session.execute(text(query), parameters)
+    found = session.execute(sql(query), parameters)
     return [Kept(**{**row, "body": zlib.decompress(row["body"])}) for row in found.mappings()]
 
 
@@ -164,12 +165,12 @@ _UNTOLD = "select id, body from payloads where tenant_id = :tenant_id and shopif
 
 def forget(write: Write, addresses: Iterable[str]) -> int:
     """Erase what is of somebody who is marked, or tells nothing but one of their addresses. Returns how many."""
-    done = write.session.execute(text(_FORGET), {"tenant_id": write.tenant.id})
+    done = write.session.execute(sql(_FORGET), {"tenant_id": write.tenant.id})
     wanted = [address.casefold().encode() for address in addresses]
-    untold = write.session.execute(text(_UNTOLD), {"tenant_id": write.tenant.id}).all()
+    untold = write.session.execute(sql(_UNTOLD), {"tenant_id": write.tenant.id}).all()
     naming = [row.id for row in untold if any(each in zlib.decompress(row.body).lower() for each in wanted)]
     if naming:
-        write.session.execute(text("delete from payloads where id = any(:ids)"), {"ids": naming})
+        write.session.execute(sql("delete from payloads where id = any(:ids)"), {"ids": naming})
     return int(done.rowcount) + len(naming)  # type: ignore[attr-defined]
 
 
@@ -181,4 +182,4 @@ delete from payloads where id = any(array(select id from payloads where received
 def prune(session: Session, *, days: int) -> bool:
     """Drop up to BATCH that were received longer ago. Whether that was all."""
     parameters = {"before": now() - timedelta(days=days), "batch": BATCH}
-    return int(session.execute(text(_PRUNE), parameters).rowcount) < BATCH  # type: ignore[attr-defined]
+    return int(session.execute(sql(_PRUNE), parameters).rowcount) < BATCH  # type: ignore[attr-defined]

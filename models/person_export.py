@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from pydantic.alias_generators import to_camel
-from sqlalchemy import text
 from sqlmodel import Session
 
 from models import payloads
+from models.database import sql
 from models.resources import TABLES
 
 #: Columns that say how a row came to us, not what it says of anybody.
@@ -79,7 +79,7 @@ def of_person(
 
 
 def _rows(session: Session, query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [dict(row) for row in session.execute(text(query), parameters).mappings()]
+    return [dict(row) for row in session.execute(sql(query), parameters).mappings()]
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Index, text
 from sqlmodel import Field, Session, SQLModel, col, select, tuple_
 
 from models.columns import now_field, time_field
+from models.database import sql
 from models.resources import TABLES
 from models.tenants import Write
 
@@ -95,7 +96,7 @@ where status = 'active' and unauthorized_since is null
 
 def shops_due(session: Session, at: datetime, *, resources: Sequence[str]) -> Sequence[uuid.UUID]:
     """Shops that can be asked and of which something of these resources is to be counted."""
-    return list(session.execute(text(_SHOPS_DUE), {"at": at, "resources": list(resources)}).scalars())
+    return list(session.execute(sql(_SHOPS_DUE), {"at": at, "resources": list(resources)}).scalars())
 
 
 _CALENDAR = (
@@ -123,7 +124,7 @@ on conflict do nothing
 def oldest(write: Write, resource: str) -> datetime | None:
     """When the oldest of a resource that we have was created."""
     found: datetime | None = write.session.execute(
-        text(_OLDEST.format(table=TABLES[resource].name)), {"tenant_id": write.tenant.id, "resource": resource}
+        sql(_OLDEST.format(table=TABLES[resource].name)), {"tenant_id": write.tenant.id, "resource": resource}
     ).scalar_one()
     return found
 
@@ -131,11 +132,11 @@ def oldest(write: Write, resource: str) -> datetime | None:
 def extend(write: Write, resource: str, *, first: date, last: date) -> date:
     """Have the calendar reach from ``first`` to ``last`` at least. Returns its first day."""
     key = {"tenant_id": write.tenant.id, "resource": resource}
-    held = write.session.execute(text(_CALENDAR), key).one()
+    held = write.session.execute(sql(_CALENDAR), key).one()
     missing = [(first, last)] if held.first is None else [(first, held.first), (held.last, last)]
     for begin, end in missing:
         if begin < end or held.first is None:
-            write.session.execute(text(_EXTEND), key | {"first": begin, "last": end, "at": write.at})
+            write.session.execute(sql(_EXTEND), key | {"first": begin, "last": end, "at": write.at})
     return first if held.first is None else min(first, held.first)
 
 
@@ -151,7 +152,7 @@ order by day
 def due(write: Write, resource: str, *, limit: int) -> list[date]:
     """The latest days that are to be counted, in their order."""
     values = {"tenant_id": write.tenant.id, "resource": resource, "at": write.at, "limit": limit}
-    return list(write.session.execute(text(_DUE), values).scalars())
+    return list(write.session.execute(sql(_DUE), values).scalars())
 
 
 _OURS = """
@@ -178,7 +179,7 @@ order by place
 def ours(write: Write, resource: str, spans: Sequence[Span]) -> list[Ours]:
     """What we have of each span."""
     rows = write.session.execute(
-        text(_OURS.format(table=TABLES[resource].name)),
+        sql(_OURS.format(table=TABLES[resource].name)),
         {
             "tenant_id": write.tenant.id,
             "resource": resource,
@@ -208,7 +209,7 @@ order by place
 def are_empty(write: Write, resource: str, spans: Sequence[Span]) -> list[bool]:
     """Of each span that has a beginning, whether we have nothing: cheaper than counting."""
     rows = write.session.execute(
-        text(_ARE_EMPTY.format(table=TABLES[resource].name)),
+        sql(_ARE_EMPTY.format(table=TABLES[resource].name)),
         {
             "tenant_id": write.tenant.id,
             "resource": resource,
@@ -251,7 +252,7 @@ def lacking(
     """Of the ids that the store lists for a span, those that are missing here, or outdated since before ``lost_before``."""
     return list(
         write.session.execute(
-            text(_LACKING.format(table=TABLES[resource].name)),
+            sql(_LACKING.format(table=TABLES[resource].name)),
             {
                 "tenant_id": write.tenant.id,
                 "resource": resource,
@@ -269,7 +270,7 @@ def gone(write: Write, resource: str, span: Span, listed: Iterable[int]) -> list
     """Ids of a span that are alive here and that the store does not list."""
     return list(
         write.session.execute(
-            text(_GONE.format(table=TABLES[resource].name)),
+            sql(_GONE.format(table=TABLES[resource].name)),
             {"tenant_id": write.tenant.id, "since": span.since, "before": span.before, "ids": list(listed)},
         ).scalars()
     )
@@ -296,7 +297,7 @@ def note(write: Write, resource: str, findings: Sequence[Finding]) -> None:
     if not findings:
         return
     write.session.execute(
-        text(_NOTE),
+        sql(_NOTE),
         {
             "tenant_id": write.tenant.id,
             "resource": resource,
@@ -332,7 +333,7 @@ select coalesce(bool_and(reason is distinct from :reason), false) from due
 def refuse(write: Write, resource: str, reason: str, *, due_at: datetime) -> bool:
     """The store counts nothing of a resource that is due now. Whether that is news."""
     values = {"tenant_id": write.tenant.id, "resource": resource, "reason": reason, "at": write.at, "due_at": due_at}
-    return bool(write.session.execute(text(_REFUSE), values).scalar_one())
+    return bool(write.session.execute(sql(_REFUSE), values).scalar_one())
 
 
 _MENDED = """
@@ -348,7 +349,7 @@ where tenant_id = :tenant_id and resource = :resource
 def add_mended(write: Write, resource: str, shopify_id: int) -> None:
     """Something that was lost has been found; its day is to be counted again."""
     write.session.execute(
-        text(_MENDED.format(table=TABLES[resource].name)),
+        sql(_MENDED.format(table=TABLES[resource].name)),
         {
             "tenant_id": write.tenant.id,
             "resource": resource,
@@ -371,7 +372,7 @@ where tenant_id = :tenant_id and resource = :resource
 def is_proved(session: Session, tenant_id: uuid.UUID, resource: str, *, since: datetime) -> bool:
     """Whether every day of a resource has been counted since then, and agrees."""
     values = {"tenant_id": tenant_id, "resource": resource, "since": since}
-    return bool(session.execute(text(_IS_PROVED), values).scalar_one())
+    return bool(session.execute(sql(_IS_PROVED), values).scalar_one())
 
 
 _DIFFERING = """
@@ -384,12 +385,12 @@ order by resource
 
 def differing(session: Session, tenant_id: uuid.UUID) -> dict[str, int]:
     """By resource, on how many days the counts differed twice in a row: no webhook under way explains it."""
-    return {row.resource: row.days for row in session.execute(text(_DIFFERING), {"tenant_id": tenant_id})}
+    return {row.resource: row.days for row in session.execute(sql(_DIFFERING), {"tenant_id": tenant_id})}
 
 
 def forget(write: Write) -> None:
     """The shop's days are others now: all are to be counted anew."""
-    write.session.execute(text("delete from proofs where tenant_id = :id"), {"id": write.tenant.id})
+    write.session.execute(sql("delete from proofs where tenant_id = :id"), {"id": write.tenant.id})
 
 
 def page(

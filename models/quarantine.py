@@ -9,6 +9,7 @@ from sqlalchemy import Index, text
 from sqlmodel import Field, Session, SQLModel
 
 from models.columns import id_field, now_field, shopify_id_field, time_field, uuid_field
+from models.database import sql
 from models.tenants import Write
 
 #: Characters of the payload kept: enough to see what is wrong.
@@ -76,7 +77,7 @@ def hold(
         "run_id": run_id,
         "resource_created_at": resource_created_at,
     }
-    before = write.session.execute(text(_AGAIN), {"tenant_id": write.tenant.id} | values).first()
+    before = write.session.execute(sql(_AGAIN), {"tenant_id": write.tenant.id} | values).first()
     if before is not None:
         return run_id is not None and before.run_id != run_id
     write.session.add(Quarantined(tenant_id=write.tenant.id, **values))
@@ -87,7 +88,7 @@ def hold(
 def resolve(write: Write, resource: str, shopify_ids: Iterable[int]) -> None:
     """These could be stored after all."""
     write.session.execute(
-        text(
+        sql(
             "update quarantine set resolved_at = :at where tenant_id = :tenant_id and resource = :resource"
             " and shopify_id = any(:ids) and resolved_at is null"
         ),
@@ -110,7 +111,7 @@ def seen_in_run(write: Write, resource: str, run_id: uuid.UUID) -> int:
     """How many of a resource (a table's name) a run saw but could not store."""
     return int(
         write.session.execute(
-            text(_SEEN_IN_RUN.format(resource=resource)),
+            sql(_SEEN_IN_RUN.format(resource=resource)),
             {"tenant_id": write.tenant.id, "resource": resource, "run_id": run_id},
         ).scalar_one()
     )
@@ -125,4 +126,4 @@ group by resource
 
 def unresolved(session: Session, tenant_id: uuid.UUID) -> dict[str, int]:
     """By resource: how many are known by their id and could not be stored to this day."""
-    return {row.resource: row.held for row in session.execute(text(_UNRESOLVED), {"tenant_id": tenant_id})}
+    return {row.resource: row.held for row in session.execute(sql(_UNRESOLVED), {"tenant_id": tenant_id})}

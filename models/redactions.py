@@ -9,10 +9,10 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import now_field, shopify_id_field
+from models.database import sql
 from models.tenants import Write
 from models.versioned import Table
 
@@ -81,7 +81,7 @@ def mark(write: Write, resource: str, shopify_ids: Iterable[int]) -> None:
     ids = sorted(set(shopify_ids))
     if ids:
         parameters = {"tenant_id": write.tenant.id, "resource": resource, "ids": ids, "at": write.at}
-        write.session.execute(text(_MARK), parameters)
+        write.session.execute(sql(_MARK), parameters)
 
 
 def mark_everything_of(write: Write, *, emails: Sequence[str], phones: Sequence[str]) -> None:
@@ -93,7 +93,7 @@ def mark_everything_of(write: Write, *, emails: Sequence[str], phones: Sequence[
         "phones": list(phones),
     }
     for statement in (_MARK_NAMESAKES, _MARK_MERGED, _MARK_ORDERS, _MARK_ORDERS_BY_EMAIL):
-        write.session.execute(text(statement), parameters)
+        write.session.execute(sql(statement), parameters)
 
 
 _ADDRESSES = """
@@ -110,7 +110,7 @@ where tenant_id = :tenant_id and resource = 'orders' and email is not null
 
 def addresses(write: Write) -> tuple[list[str], list[str]]:
     """Emails and phones that rows of marked people still hold: what else may name them is found by these."""
-    found = write.session.execute(text(_ADDRESSES), {"tenant_id": write.tenant.id}).all()
+    found = write.session.execute(sql(_ADDRESSES), {"tenant_id": write.tenant.id}).all()
     return [row.address for row in found if row.kind == "email"], [row.address for row in found if row.kind == "phone"]
 
 
@@ -138,7 +138,7 @@ def strip(write: Write, tables: Mapping[str, Table]) -> dict[str, int]:
                     cleared=", ".join(f"{column} = null" for column in columns),
                     held=" or ".join(f"{name}.{column} is not null" for column in columns),
                 )
-                done = write.session.execute(text(statement), {"tenant_id": write.tenant.id, "resource": table.name})
+                done = write.session.execute(sql(statement), {"tenant_id": write.tenant.id, "resource": table.name})
                 stripped[name] = int(done.rowcount)  # type: ignore[attr-defined]
     return stripped
 
@@ -164,7 +164,7 @@ def is_of_marked(write: Write, resource: str, shopify_id: int | None, said: str)
         "shopify_id": shopify_id,
         "ids": [number for number in numbers if number < 2**63],
     }
-    return bool(write.session.execute(text(_NAMED), parameters).scalar_one())
+    return bool(write.session.execute(sql(_NAMED), parameters).scalar_one())
 
 
 _MARKED = "select shopify_id from redactions where tenant_id = :tenant_id and resource = :resource"
@@ -172,13 +172,13 @@ _MARKED = "select shopify_id from redactions where tenant_id = :tenant_id and re
 
 def are_marked(write: Write, resource: str, shopify_ids: Sequence[int]) -> bool:
     """Whether any of these is."""
-    found = text(f"select exists ({_MARKED} and shopify_id = any(:ids))")
+    found = sql(f"select exists ({_MARKED} and shopify_id = any(:ids))")
     parameters = {"tenant_id": write.tenant.id, "resource": resource, "ids": list(shopify_ids)}
     return bool(write.session.execute(found, parameters).scalar_one())
 
 
 def marked(write: Write, resource: str) -> list[int]:
-    return list(write.session.execute(text(_MARKED), {"tenant_id": write.tenant.id, "resource": resource}).scalars())
+    return list(write.session.execute(sql(_MARKED), {"tenant_id": write.tenant.id, "resource": resource}).scalars())
 
 
 def tenants_with_marks(session: Session, *, since: datetime) -> Sequence[uuid.UUID]:

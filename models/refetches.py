@@ -4,10 +4,11 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import now, now_field, shopify_id_field
+from models.database import sql
 from models.tenants import Tenant, TenantStatus, Write
 
 #: A mark whose fetch has not come by then lost its message to a crash, and is given a new one.
@@ -71,7 +72,7 @@ def mark(
     ids = sorted(shopify_ids)
     if ids:
         write.session.execute(
-            text(_MARK),
+            sql(_MARK),
             {
                 "tenant_id": write.tenant.id,
                 "resource": resource,
@@ -88,7 +89,7 @@ def mark(
 def mark_for_later(write: Write, resource: str, shopify_id: int, *, due_at: datetime) -> None:
     """It is to be read again at ``due_at``, without a message: it is found as one that was forgotten."""
     write.session.execute(
-        text(_MARK_FOR_LATER),
+        sql(_MARK_FOR_LATER),
         {"tenant_id": write.tenant.id, "resource": resource, "shopify_id": shopify_id}
         | {"reason": PENDING, "at": write.at, "due_at": due_at},
     )
@@ -97,7 +98,7 @@ def mark_for_later(write: Write, resource: str, shopify_id: int, *, due_at: date
 def clear(write: Write, resource: str, shopify_ids: Iterable[int], *, read_at: datetime) -> None:
     """A read that began at ``read_at`` has been written for these."""
     write.session.execute(
-        text(_CLEAR),
+        sql(_CLEAR),
         {"tenant_id": write.tenant.id, "resource": resource, "ids": list(shopify_ids), "read_at": read_at},
     )
 
@@ -127,9 +128,7 @@ def of(
 def release(write: Write, resource: str) -> None:
     """Nobody sees to the marks of a resource any more: each is due now."""
     write.session.execute(
-        text(
-            "update refetches set due_at = :at where tenant_id = :tenant_id and resource = :resource and due_at > :at"
-        ),
+        sql("update refetches set due_at = :at where tenant_id = :tenant_id and resource = :resource and due_at > :at"),
         {"tenant_id": write.tenant.id, "resource": resource, "at": write.at},
     )
 
@@ -150,7 +149,7 @@ where tenant_id = :tenant_id and resource = :resource and reason <> :pending and
 def outstanding(session: Session, tenant_id: uuid.UUID, resource: str) -> int:
     """How many are known in part and should have been fetched by now."""
     values = {"tenant_id": tenant_id, "resource": resource, "pending": PENDING, "before": now() - OVERDUE_AFTER}
-    return int(session.execute(text(_OUTSTANDING), values).scalar_one())
+    return int(session.execute(sql(_OUTSTANDING), values).scalar_one())
 
 
 def forgotten(session: Session, *, limit: int) -> Sequence[Refetch]:

@@ -4,10 +4,10 @@ import uuid
 from datetime import date, datetime, timedelta
 
 import sqlalchemy
-from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel
 
 from models.columns import now
+from models.database import sql
 from models.tenants import Write
 
 #: A quarter shows whether it gets better.
@@ -37,7 +37,7 @@ def add(write: Write, resource: str, number: int) -> None:
     """Count what was mended of a resource today. Zero leaves no row."""
     if number > 0:
         values = {"tenant_id": write.tenant.id, "day": write.at.date(), "resource": resource, "number": number}
-        write.session.execute(text(_ADD), values)
+        write.session.execute(sql(_ADD), values)
 
 
 def first_day_of_week(at: datetime) -> date:
@@ -47,5 +47,5 @@ def first_day_of_week(at: datetime) -> date:
 
 def prune(session: Session) -> int:
     """Drop days older than KEPT_FOR. Returns how many rows."""
-    result = session.execute(text("delete from repairs where day < :day"), {"day": (now() - KEPT_FOR).date()})
+    result = session.execute(sql("delete from repairs where day < :day"), {"day": (now() - KEPT_FOR).date()})
     return int(result.rowcount)  # type: ignore[attr-defined]

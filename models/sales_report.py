@@ -19,11 +19,11 @@ from dataclasses import dataclass, fields, replace
 from datetime import date
 from decimal import Decimal
 
-from sqlalchemy import text
 from sqlmodel import Session
 
 from models import refetches
 from models.analytics import Coverage, coverage, currency_of
+from models.database import sql
 from models.tenants import Tenant
 
 ZERO = Decimal(0)
@@ -185,7 +185,7 @@ where sold.first is not null
 
 def span(session: Session, tenant: Tenant) -> tuple[date | None, date | None]:
     """The first and the last day on which anything was sold or taken back; None, None before that."""
-    found = session.execute(text(_SPAN), {"tenant_id": tenant.id, "timezone": tenant.timezone}).one_or_none()
+    found = session.execute(sql(_SPAN), {"tenant_id": tenant.id, "timezone": tenant.timezone}).one_or_none()
     return (found[0], found[1]) if found is not None else (None, None)
 
 
@@ -195,7 +195,7 @@ def report(session: Session, tenant: Tenant, *, first: date | None, last: date |
     days: list[SalesDay] = []
     if currency is not None and first is not None and last is not None:
         rows = session.execute(
-            text(_REPORT),
+            sql(_REPORT),
             {
                 "tenant_id": tenant.id,
                 "timezone": tenant.timezone,

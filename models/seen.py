@@ -4,8 +4,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
-
+from models.database import sql
 from models.tenants import Write
 from models.versioned import ALIVE, Table
 
@@ -23,7 +22,7 @@ def count_seen(write: Write, table: Table, run_id: uuid.UUID, scope: Scope) -> i
     """How many distinct ids of ``scope`` the run saw, less those deleted since."""
     return int(
         write.session.execute(
-            text(_COUNT_SEEN.format(table=table.name)),
+            sql(_COUNT_SEEN.format(table=table.name)),
             {"tenant_id": write.tenant.id, "run_id": run_id, **_bounds(scope)},
         ).scalar_one()
     )
@@ -33,7 +32,7 @@ def unseen(write: Write, table: Table, run_id: uuid.UUID, scope: Scope, *, store
     """Ids of ``scope`` that are alive here and that the run did not see: gone from the store, unless it erred."""
     return list(
         write.session.execute(
-            text(_UNSEEN.format(table=table.name)),
+            sql(_UNSEEN.format(table=table.name)),
             {"tenant_id": write.tenant.id, "run_id": run_id, "stored_before": stored_before, **_bounds(scope)},
         ).scalars()
     )

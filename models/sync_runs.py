@@ -15,6 +15,7 @@ from sqlalchemy import Index, func, text
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from models.columns import id_field, now, now_field, time_field
+from models.database import sql
 from models.tenants import Tenant, TenantStatus
 
 #: A run whose chains have been silent for so long is picked up anew. A page takes seconds.
@@ -277,5 +278,5 @@ class Ended:
 
 def latest_full(session: Session, tenant_id: uuid.UUID) -> dict[str, Ended]:
     """By resource: how its latest sync over everything ended. A cancelled one says nothing."""
-    rows = session.execute(text(_LATEST_FULL), {"tenant_id": tenant_id})
+    rows = session.execute(sql(_LATEST_FULL), {"tenant_id": tenant_id})
     return {row.resource: Ended(RunStatus(row.status), row.reason, row.finished_at) for row in rows}

@@ -14,9 +14,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause
 from sqlmodel import Session
 
+from models.database import sql
 from models.incoming import Incoming, Row, children_of, incoming, key_of, types_of
 from models.staging import Ready, staged
 from models.tenants import Write
@@ -121,7 +122,7 @@ def bury(write: Write, table: Table, shopify_id: int, *, triggered_at: datetime)
     False when a read that began after the deletion was triggered found the resource alive: only a fetch by id can tell.
     """
     buried = write.session.execute(
-        text(_TOMBSTONE.format(table=table.name)),
+        sql(_TOMBSTONE.format(table=table.name)),
         {"tenant_id": write.tenant.id, "shopify_id": shopify_id, "at": write.at, "triggered_at": triggered_at},
     )
     return buried.first() is not None
@@ -283,7 +284,7 @@ def _statement(table: Table, columns: tuple[str, ...], source: Source, staged: s
             settled_after=SETTLED_AFTER,
         ),
     )
-    return text(filled)
+    return sql(filled)
 
 
 def _is_redacted(table: Table, columns: tuple[str, ...]) -> str:
@@ -303,7 +304,7 @@ def _mark_rows(write: Write, table: Table, shopify_ids: list[int]) -> None:
     """Rows of a redacted customer stay theirs. Before their children are written, which obey the row's own mark."""
     if shopify_ids:
         parameters = {"tenant_id": write.tenant.id, "resource": table.name, "ids": shopify_ids, "at": write.at}
-        write.session.execute(text(_MARK_ROWS), parameters)
+        write.session.execute(sql(_MARK_ROWS), parameters)
 
 
 #: By source: which versions win, and which cannot be told from ours.
@@ -331,7 +332,7 @@ def _replace_children(write: Write, table: Table, group: Incoming, *, won: Set[i
         parents = [row.shopify_id for row in rows if name in row.children and row.shopify_id in known]
         if parents:
             write.session.execute(
-                text(_DELETE_CHILDREN.format(table=name, parent=parent)),
+                sql(_DELETE_CHILDREN.format(table=name, parent=parent)),
                 {"tenant_id": write.tenant.id, "parents": parents},
             )
         children = group.children[name] if len(rows) == len(group.rows) else children_of(table, name, rows)
@@ -352,9 +353,9 @@ def _insert_children(write: Write, table: Table, name: str, children: Ready) -> 
             is_redacted=_IS_MARKED.format(column=parent, resource=table.name) if personal else "false",
             assignments=", ".join(f"{column} = excluded.{column}" for column in children.columns if column not in key),
         )
-        write.session.execute(text(statement), {"tenant_id": write.tenant.id, **sent.parameters})
+        write.session.execute(sql(statement), {"tenant_id": write.tenant.id, **sent.parameters})
 
 
 def _mark_seen(session: Session, tenant_id: uuid.UUID, table: Table, ids: list[int], run_id: uuid.UUID) -> None:
     """Ids whose version lost were seen all the same."""
-    session.execute(text(_MARK_SEEN.format(table=table.name)), {"tenant_id": tenant_id, "run_id": run_id, "ids": ids})
+    session.execute(sql(_MARK_SEEN.format(table=table.name)), {"tenant_id": tenant_id, "run_id": run_id, "ids": ids})

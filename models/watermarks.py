@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy
-from sqlalchemy import text
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from models import repairs as repairs_by_day
 from models.columns import now_field, time_field
+from models.database import sql
 from models.tenants import Tenant, TenantStatus, Write
 
 
@@ -67,7 +67,7 @@ def raise_to(write: Write, resource: str, until: datetime, *, repairs: int = 0) 
     ``repairs`` of it had to be mended on the way; they are counted for the mark and for today.
     """
     write.session.execute(
-        text(_RAISE),
+        sql(_RAISE),
         {"tenant_id": write.tenant.id, "resource": resource, "until": until, "at": write.at, "repairs": repairs},
     )
     repairs_by_day.add(write, resource, repairs)
@@ -82,7 +82,7 @@ where tenant_id = :tenant_id and resource = :resource
 def pause(write: Write, resource: str, *, cursor: str | None, reaches: datetime, repairs: int) -> None:
     """A look at a resource that is not listed by its updates has come to ``cursor``; at its end it reaches ``reaches``."""
     write.session.execute(
-        text(_PAUSE),
+        sql(_PAUSE),
         {
             "tenant_id": write.tenant.id,
             "resource": resource,
@@ -98,14 +98,14 @@ def pause(write: Write, resource: str, *, cursor: str | None, reaches: datetime,
 def begin(write: Write, resource: str, until: datetime) -> None:
     """Catch a resource up from ``until`` on, unless it has a mark already."""
     write.session.execute(
-        text(_BEGIN), {"tenant_id": write.tenant.id, "resource": resource, "until": until, "at": write.at}
+        sql(_BEGIN), {"tenant_id": write.tenant.id, "resource": resource, "until": until, "at": write.at}
     )
 
 
 def note_error(write: Write, resource: str, error: str) -> bool:
     """Note why a resource cannot be caught up. Whether that is news."""
     noted = write.session.execute(
-        text(_NOTE_ERROR), {"tenant_id": write.tenant.id, "resource": resource, "at": write.at, "error": error}
+        sql(_NOTE_ERROR), {"tenant_id": write.tenant.id, "resource": resource, "at": write.at, "error": error}
     )
     return noted.first() is not None
 
@@ -113,7 +113,7 @@ def note_error(write: Write, resource: str, error: str) -> bool:
 def add_repair(write: Write, resource: str) -> None:
     """One was found missing or outdated although a webhook should have told of it long before."""
     write.session.execute(
-        text("update watermarks set repairs = repairs + 1 where tenant_id = :tenant_id and resource = :resource"),
+        sql("update watermarks set repairs = repairs + 1 where tenant_id = :tenant_id and resource = :resource"),
         {"tenant_id": write.tenant.id, "resource": resource},
     )
     repairs_by_day.add(write, resource, 1)
@@ -132,7 +132,7 @@ returning before.deletions_refused_at is null as is_news
 def note_deletions(write: Write, resource: str, until: datetime) -> None:
     """What was deleted before ``until`` has been read. It may sink: what is told late is read again."""
     write.session.execute(
-        text(
+        sql(
             "update watermarks set deletions_until = :until, deletions_refused_at = null"
             " where tenant_id = :tenant_id and resource = :resource"
         ),
@@ -143,7 +143,7 @@ def note_deletions(write: Write, resource: str, until: datetime) -> None:
 def refuse_deletions(write: Write, resource: str) -> bool:
     """The shop does not show what was deleted. Whether that is news."""
     refused = write.session.execute(
-        text(_REFUSE_DELETIONS), {"tenant_id": write.tenant.id, "resource": resource, "at": write.at}
+        sql(_REFUSE_DELETIONS), {"tenant_id": write.tenant.id, "resource": resource, "at": write.at}
     )
     return any(row.is_news for row in refused)
 
@@ -173,5 +173,5 @@ def tenants_to_catch_up(session: Session) -> Sequence[uuid.UUID]:
 
 def repairs(session: Session) -> dict[str, int]:
     """By resource, how much was mended in all shops together."""
-    rows = session.execute(text("select resource, sum(repairs) as repairs from watermarks group by resource"))
+    rows = session.execute(sql("select resource, sum(repairs) as repairs from watermarks group by resource"))
     return {row.resource: int(row.repairs) for row in rows}

@@ -12,6 +12,7 @@ from sqlalchemy import Index, delete, text
 from sqlmodel import Field, Session, SQLModel, col
 
 from models.columns import now, now_field, time_field
+from models.database import sql
 from models.tenants import Write
 
 #: Shopify retries for four hours and may be a day late; a month answers every question about a lost order.
@@ -64,7 +65,7 @@ def count_repeats(write: Write, keys: Iterable[Key]) -> set[Key]:
         {"webhook_id": webhook_id, "body_digest": body_digest, "times": times}
         for (webhook_id, body_digest), times in Counter(keys).items()
     ]
-    found = write.session.execute(text(_COUNT_REPEATS), {"tenant_id": write.tenant.id, "again": json.dumps(again)})
+    found = write.session.execute(sql(_COUNT_REPEATS), {"tenant_id": write.tenant.id, "again": json.dumps(again)})
     return {(row.webhook_id, row.body_digest) for row in found}
 
 
