@@ -7,8 +7,9 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from models import encryption, tenants
+from models import encryption, sync_runs, tenants
 from models.database import transaction
+from models.sync_runs import Mode
 from tasks import broker
 
 
@@ -77,6 +78,13 @@ def test_days_that_cannot_be_are_refused_as_they_are_over_http(run, new_shop, op
     assert refused.exit_code == 2
     assert said in refused.output
     assert run("sync", "status", shop.domain).output == ""
+
+
+def test_a_sync_is_read_in_the_mode_that_is_named_as_over_http(run, new_shop):
+    shop = new_shop()
+    assert run("sync", "start", shop.domain, "--mode", "bulk").exit_code == 0
+    with transaction() as session:
+        assert [each.mode for each in sync_runs.newest(session, shop.id, limit=10)] == [Mode.BULK]
 
 
 @pytest.mark.parametrize("command", [("tenants", "pause"), ("tenants", "remove", "--yes"), ("sync", "start")])
