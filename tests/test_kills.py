@@ -1,4 +1,5 @@
-"""Web, worker, NATS and Postgres are killed in turn while a history is read and webhooks come: nothing is lost or doubled.
+"""Web, worker, NATS and Postgres are killed in turn while a history is read, page by page or from a bulk operation's file, and
+webhooks come: nothing is lost, doubled or torn.
 
 ``KILLS=50`` makes it as long as the promise; the default keeps the suite short. ``KILLS_SEED`` chooses the moments.
 """
@@ -21,8 +22,9 @@ pytestmark = pytest.mark.long
 
 KILLS = int(os.environ.get("KILLS", "6"))
 SEED = int(os.environ.get("KILLS_SEED", random.randrange(10**6) if "KILLS" in os.environ else 1))
-#: Orders for each kill, and seconds that the store takes to answer: the history outlasts the killing.
-ORDERS, SLOWNESS = 400, 0.15
+#: Orders for each kill, seconds that the store takes to answer, and the file's bytes a second: the history outlasts the killing.
+ORDERS = {"pages": 400, "bulk": 1_500}
+SLOWNESS, BYTES_PER_SECOND = 0.15, 1_500_000
 #: Seconds between a kill's repair and the next.
 SHORTEST, LONGEST = 0.1, 1.5
 #: Seconds of a lease: what a killed worker held comes again soon.
@@ -47,20 +49,26 @@ def lend_shortly(installation: Plant) -> None:
 
 
 @pytest.mark.timeout(PATIENCE + 60)
-def test_a_sync_killed_again_and_again_ends_with_exactly_the_stores_rows(installation, capsys):
+@pytest.mark.parametrize("mode", ["pages", "bulk"])
+def test_a_sync_killed_again_and_again_ends_with_exactly_the_stores_rows(installation, mode, capsys):
     chance = random.Random(SEED)
     domain = "killed.myshopify.com"
     # Given a shop whose history is read slowly, and in which much happens
-    shop = {"domain": domain, "seed": SEED, "orders": ORDERS * KILLS, "customers": 150 * KILLS, "products": 40}
+    shop = {"domain": domain, "seed": SEED, "orders": ORDERS[mode] * KILLS, "customers": 150 * KILLS, "products": 40}
     made = installation.control("POST", "shops", {**shop, "isLive": True, "plan": "Plus"})
-    installation.control("PATCH", f"shops/{domain}", {"faults": {"slow": {"every": 1, "seconds": SLOWNESS}}})
+    slow = {
+        "slow": {"every": 1, "seconds": SLOWNESS},
+        "download_slow": {"every": 1, "bytes_per_second": BYTES_PER_SECOND},
+    }
+    installation.control("PATCH", f"shops/{domain}", {"faults": slow})
     lend_shortly(installation)
     file = installation.postgres.directory.parent / "shops.csv"
     file.write_text(
-        f"shop_domain,access_token,webhook_secret\n{domain},{made['accessToken']},{made['webhookSecret']}\n"
+        f"shop_domain,access_token,webhook_secret,sync\n{domain},{made['accessToken']},{made['webhookSecret']},false\n"
     )
     installation.flask("tenants", "apply", str(file))
-    eventually(lambda: runs(installation)[0]["is_prepared"], timeout=30)
+    installation.flask("sync", "start", domain, "--mode", mode)
+    eventually(lambda: read(installation) > 0, timeout=30)
     installation.control("PATCH", "webhooks", {"webhooksPerSecond": WEBHOOKS_PER_SECOND, "longestPauseSeconds": 2})
     # When one after the other is killed
     told = []
@@ -68,7 +76,7 @@ def test_a_sync_killed_again_and_again_ends_with_exactly_the_stores_rows(install
     for number in range(KILLS):
         time.sleep(chance.uniform(SHORTEST, LONGEST))
         name = names[number % len(names)]
-        told.append(f"{name} ({state(installation)})")
+        told.append(f"{name} ({state(installation)}, {read(installation)} read)")
         installation.parts[name].kill()
         installation.parts[name].start()
     with capsys.disabled():
@@ -96,6 +104,15 @@ def state(installation: Plant) -> str:
         return runs(installation)[0]["status"]
     except psycopg2.OperationalError:
         return "away"
+
+
+def read(installation: Plant) -> int:
+    """Orders read so far; -1: nobody can tell."""
+    try:
+        checkpoints = installation.rows("select done from sync_checkpoints where resource = 'orders'")
+    except psycopg2.OperationalError:
+        return -1
+    return checkpoints[0]["done"] if checkpoints else 0
 
 
 def unlike(installation: Plant, domain: str) -> list[str]:
