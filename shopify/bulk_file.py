@@ -18,9 +18,9 @@ from shopify.resource import Resource
 
 #: Seconds to connect, and seconds without a byte: less than a worker has to stop.
 TIMEOUT = (3.05, 10.0)
-#: Bytes of one slice: some five hundred orders. Statements and temporary tables cost each the same, however many; a worker holds
-#: two of them as objects of ten times that.
-SLICE = 2 * 1024 * 1024
+#: Bytes of one slice, some five hundred orders, and resources, of which smaller ones are more. Statements and temporary tables
+#: cost each the same, however many; a worker holds two slices as objects of ten times their bytes.
+SLICE, SLICE_RESOURCES = 2 * 1024 * 1024, 2_000
 #: Seconds after which a slice is given as it is, so that what trickles is kept too.
 SLICE_SECONDS = 5.0
 #: Bytes of one line. An order's own fields are a few thousand.
@@ -114,7 +114,8 @@ def slices(
                 last.add(resource, head, line, end)
                 continue
             last.move_to(whole)
-            if whole.resources and (whole.end - start >= most or time.monotonic() - began > SLICE_SECONDS):
+            is_full = whole.end - start >= most or len(whole.resources) >= SLICE_RESOURCES
+            if whole.resources and (is_full or time.monotonic() - began > SLICE_SECONDS):
                 yield whole
                 start, began = whole.end, time.monotonic()
                 whole = Slice(end=start)

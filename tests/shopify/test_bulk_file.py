@@ -54,6 +54,11 @@ def test_a_resource_comes_with_its_lists_complete(tmp_path):
     assert (found.objects, found.end) == (6, len(FILE))
 
 
+def test_of_small_resources_a_slice_holds_no_more_than_of_large_ones():
+    content = file_of(*(an_order(number) for number in range(1, 4_501)))
+    assert [len(each.resources) for each in read(content, chunk=4096)] == [2_000, 2_000, 500]
+
+
 @given(chunk=st.integers(1, 200), most=st.integers(0, 300), number=st.integers(0, 3))
 def test_it_can_be_read_on_from_the_end_of_any_slice_however_its_bytes_come(chunk, most, number):
     slices = read(FILE, chunk=chunk, most=most)
