@@ -86,8 +86,10 @@ def create_app() -> Shopstream:
 
 
 def _secure(response: Response) -> Response:
+    own = {name.lower() for name, _ in response.headers}  # once: a header's default is looked for in all of them
     for name, value in SECURITY_HEADERS.items():
-        response.headers.setdefault(name, value)
+        if name.lower() not in own:
+            response.headers.add(name, value)
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", HSTS)
     return response

@@ -39,7 +39,8 @@ _HEADERS: list[dict[str, Any]] = [
         ("API-Version", False),
     )
 ]
-_NAMES = [each["name"] for each in _HEADERS]
+#: Each header's name, and WSGI's of it.
+_KEYS = [(each["name"], f"HTTP_{each['name'].upper().replace('-', '_')}") for each in _HEADERS]
 _OPENAPI = {
     "parameters": _HEADERS,
     "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
@@ -108,10 +109,11 @@ def _receive() -> str:
 
 
 def _headers() -> WebhookHeaders:
-    if not request.headers.get("X-Shopify-Hmac-Sha256"):
+    given = {name: value for name, key in _KEYS if (value := request.environ.get(key)) is not None}
+    if not given.get("X-Shopify-Hmac-Sha256"):
         raise Rejected(401, "the X-Shopify-Hmac-Sha256 header is missing", outcome="bad_signature")
     try:
-        return WebhookHeaders.of({name: value for name in _NAMES if (value := request.headers.get(name)) is not None})
+        return WebhookHeaders.of(given)
     except ValidationError as error:
         wrong = ", ".join(
             f"X-Shopify-{str(item['loc'][0]).replace('_', '-').title()}" for item in error.errors(include_input=False)

@@ -24,7 +24,9 @@ def group() -> None:
 @group.command()
 @shop_argument
 @click.option("--resource", "resources", multiple=True, type=click.Choice(list(RESOURCES)), help="May be repeated.")
-@click.option("--mode", type=click.Choice([each.value for each in Mode]), default=Mode.AUTO.value, help="How history is read.")
+@click.option(
+    "--mode", type=click.Choice([each.value for each in Mode]), default=Mode.AUTO.value, help="How history is read."
+)
 @click.option("--since", help="First day of last change, such as 2026-03-31.")
 @click.option("--until", help="Last day of last change.")
 @with_appcontext
