@@ -1,7 +1,7 @@
 """Writing what Shopify sent: rows that win, children, marks to fetch again, and quarantine for what cannot be stored."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -69,13 +69,11 @@ def store(
     if resource == "orders" and outcome.stored:
         customers.repoint_orders(write.session, write.tenant.id, sorted(outcome.stored))
     quarantine.resolve(write, resource, outcome.stored)
-    if origin.read_at is not None:
-        # A read that lost to something newer lagged behind it, and says nothing of what was to be fetched.
-        refetches.clear(write, resource, outcome.stored, read_at=origin.read_at)
     if origin.is_bulk:
-        _mark_for_details(write, resource, rows, outcome)
+        _mark_for_details(write, resource, rows, outcome, read_at=origin.read_at)
         marked: tuple[Fetch, ...] = ()
     else:
+        _clear(write, resource, outcome.stored, read_at=origin.read_at)
         marked = _fetches(write, resource, [] if by_id else rows, outcome)
     for row in rows:
         if row.pending_since is not None and row.shopify_id in outcome.stored:
@@ -106,11 +104,23 @@ def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome)
     return tuple(settle + whole)
 
 
-def _mark_for_details(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome) -> None:
-    """Mark what the sync itself reads again once its file is at its end: there may be a hundred thousand."""
-    partial = {row.shopify_id for row in rows if not row.is_whole} & outcome.mended
-    refetches.mark(write, resource, partial, "a bulk file tells it only in part", after=DETAILED_LATER)
+def _mark_for_details(
+    write: Write, resource: str, rows: Sequence[Row], outcome: Outcome, *, read_at: datetime | None
+) -> None:
+    """Mark what the sync itself reads again once its file is at its end: there may be a hundred thousand.
+
+    What an operation or a run before this one marked stays so, if it ended before its details were read.
+    """
+    partial = {row.shopify_id for row in rows if not row.is_whole}
+    _clear(write, resource, outcome.stored - partial, read_at=read_at)
+    refetches.mark(write, resource, partial & outcome.mended, "a bulk file tells it only in part", after=DETAILED_LATER)
     refetches.mark(write, resource, outcome.ambiguous, "its versions cannot be told apart", after=DETAILED_LATER)
+
+
+def _clear(write: Write, resource: str, stored: Set[int], *, read_at: datetime | None) -> None:
+    """A read that lost to something newer lagged behind it, and says nothing of what was to be fetched."""
+    if read_at is not None:
+        refetches.clear(write, resource, stored, read_at=read_at)
 
 
 def _read_again(write: Write, resource: str, shopify_id: int, *, pending_for: timedelta) -> None:

@@ -14,7 +14,7 @@ from models.bulk_operations import BulkOperation
 from models.database import transaction
 from models.orders import Order, RefundLineItem
 from models.refetches import Refetch
-from models.sync_runs import Mode, RunStatus
+from models.sync_runs import Mode, RunStatus, Stage
 from shopify.webhooks import WebhookHeaders
 from tests.tasks.waiting import eventually
 
@@ -27,6 +27,7 @@ FAULTS = [
     {"bulk_canceled": {"lines": 20}},
     {"bulk_link_expired": {}},
     {"bulk_ungrouped": {}},
+    {"bulk_short": {"lines": 20}},
     {"download_expired": {}},
     {"download_unavailable": {}},
     {"download_cut": {"bytes": 20_000}},
@@ -105,12 +106,16 @@ def test_bulk_and_pages_write_the_same(worker, bulk_shop):
     shop = bulk_shop()
     shop.sync(mode=Mode.BULK)
     by_bulk = _rows(shop)
-    with transaction() as session:
-        for name in reversed(by_bulk):
-            session.execute(text(f"delete from {name} where tenant_id = :id"), {"id": shop.tenant_id})
+    _erase(shop, by_bulk)
     shop.sync(mode=Mode.PAGES)
     assert _rows(shop) == by_bulk
     assert len(by_bulk["line_items"]) > 100
+
+
+def _erase(shop, tables):
+    with transaction() as session:
+        for name in reversed(tables):
+            session.execute(text(f"delete from {name} where tenant_id = :id"), {"id": shop.tenant_id})
 
 
 def _rows(shop):
@@ -162,6 +167,46 @@ def test_a_fault_that_stays_has_the_history_read_by_pages(worker, bulk_shop, fau
     assert (run.status, run.error) == (RunStatus.COMPLETED, None)
     assert shop.figures() == shop.expected()
     assert any("page by page" in line for line in shop.events())
+
+
+def test_a_file_that_lacks_the_last_line_of_an_order_tears_none(worker, bulk_shop):
+    shop = bulk_shop()
+    shop.sync(mode=Mode.BULK, resources=["orders"])
+    (whole,) = bulk_of(shop)["operations"]
+    complete = _rows(shop)
+    _erase(shop, complete)
+    shop.configure(faults={"bulk_short": {"next": 1, "lines": whole["lines"] - 1}})
+    assert shop.sync(mode=Mode.BULK, resources=["orders"]).status == RunStatus.COMPLETED
+    assert _rows(shop) == complete
+    assert any("its file holds" in line for line in shop.events())
+
+
+def test_what_a_cancelled_sync_left_unread_the_next_one_reads(worker, bulk_shop, monkeypatch):
+    from tasks import sync, sync_steps  # noqa: PLC0415
+    from tasks.sync_work import Done  # noqa: PLC0415
+
+    # Given a sync that has written its file and is cancelled before it has read what that told in part
+    shop = bulk_shop()
+    with monkeypatch.context() as waiting:
+        waits = {Stage.DETAILS: lambda work: Done(work.tenant.id)}
+        waiting.setattr(sync_steps, "_STEPS", {**sync_steps._STEPS, **waits})
+        run_id = sync.begin(shop.tenant_id, mode=Mode.BULK, resources=["orders"])
+        eventually(lambda: _stage(run_id) == Stage.DETAILS, timeout=30)
+        with transaction() as session:
+            sync.cancel(session, sync_runs.get(session, run_id, for_update=True))
+    # When the history is read once more
+    assert shop.sync(mode=Mode.BULK, resources=["orders"]).status == RunStatus.COMPLETED
+    # Then nothing is missing
+    by_bulk = _rows(shop)
+    _erase(shop, by_bulk)
+    shop.sync(mode=Mode.PAGES, resources=["orders"])
+    assert _rows(shop) == by_bulk
+    assert len(by_bulk["refunds"]) > 1
+
+
+def _stage(run_id):
+    with transaction() as session:
+        return sync_runs.checkpoint(session, run_id, "orders").stage
 
 
 def test_a_file_that_is_cut_again_and_again_is_read_on_from_where_it_was_cut(worker, bulk_shop):
