@@ -66,6 +66,8 @@ class Outcome:
     new_to_run: int
     #: Of those stored, the ids that were unknown, or known in an older version.
     mended: frozenset[int]
+    #: Of those stored, the ids that were known by a webhook, which does not tell all that a read does.
+    known_by_webhook: frozenset[int]
 
 
 def upsert(
@@ -84,6 +86,7 @@ def upsert(
     ambiguous: set[int] = set()
     new_to_run = 0
     mended: set[int] = set()
+    known_by_webhook: set[int] = set()
     for group in incoming(table, rows, are_compared=origin.are_compared) if made_ready is None else made_ready:
         results = _merge(write, table, group.ready, origin)
         won = {row.shopify_id for row in results if row.stored}
@@ -93,12 +96,13 @@ def upsert(
         ambiguous |= {row.shopify_id for row in results if row.ambiguous}
         new_to_run += sum(row.new_to_run for row in results)
         mended |= {row.shopify_id for row in results if row.mended}
+        known_by_webhook |= {row.shopify_id for row in results if row.stored and row.is_known_by_webhook}
         known = {row.shopify_id for row in results if row.is_known}
         _replace_children(write, table, group, won=won, known=known)
     lost = [row.shopify_id for row in rows if row.shopify_id not in stored]
     if origin.run_id is not None and lost:
         _mark_seen(write.session, write.tenant.id, table, lost, origin.run_id)
-    return Outcome(frozenset(stored), frozenset(ambiguous), new_to_run, frozenset(mended))
+    return Outcome(frozenset(stored), frozenset(ambiguous), new_to_run, frozenset(mended), frozenset(known_by_webhook))
 
 
 def _merge(write: Write, table: Table, rows: Ready, origin: Origin) -> Sequence[Any]:
@@ -158,6 +162,7 @@ select incoming.shopify_id,
        written.shopify_id is not null as stored,
        incoming.is_redacted,
        before.shopify_id is not null as is_known,
+       before.triggered_at is not null as is_known_by_webhook,
        written.shopify_id is not null
            and (before.updated_at is null or before.updated_at < incoming.updated_at) as mended,
        cast(:run_id as uuid) is not null and before.run_id is distinct from cast(:run_id as uuid) as new_to_run,

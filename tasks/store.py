@@ -24,7 +24,7 @@ DETAILED_LATER = timedelta(hours=12)
 PENDING_REREADS = (timedelta(minutes=15), timedelta(days=1))
 #: What is on its way for longer is given up.
 PENDING_FOR = timedelta(days=60)
-_NOTHING = Outcome(frozenset(), frozenset(), 0, frozenset())
+_NOTHING = Outcome(frozenset(), frozenset(), 0, frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ def _mark_for_details(
     """
     partial = {row.shopify_id for row in rows if not row.is_whole}
     _clear(write, resource, outcome.stored - partial, read_at=read_at)
-    refetches.mark(write, resource, partial & outcome.mended, "a bulk file tells it only in part", after=DETAILED_LATER)
+    lacking = partial & (outcome.mended | outcome.known_by_webhook)
+    refetches.mark(write, resource, lacking, "a bulk file tells it only in part", after=DETAILED_LATER)
     refetches.mark(write, resource, outcome.ambiguous, "its versions cannot be told apart", after=DETAILED_LATER)
 
 
@@ -161,6 +162,7 @@ def _upsert(
         first.ambiguous | second.ambiguous,
         first.new_to_run + second.new_to_run,
         first.mended | second.mended,
+        first.known_by_webhook | second.known_by_webhook,
     )
 
 

@@ -11,6 +11,7 @@ from sqlmodel import col, select
 
 from models import bulk_operations, sync_runs
 from models.bulk_operations import BulkOperation
+from models.columns import now
 from models.database import transaction
 from models.orders import Order, RefundLineItem
 from models.refetches import Refetch
@@ -202,6 +203,25 @@ def test_what_a_cancelled_sync_left_unread_the_next_one_reads(worker, bulk_shop,
     shop.sync(mode=Mode.PAGES, resources=["orders"])
     assert _rows(shop) == by_bulk
     assert len(by_bulk["refunds"]) > 1
+
+
+def test_what_a_webhook_told_long_before_the_history_was_read_is_read_in_full(worker, bulk_shop):
+    # Given an order with a refund that is known by a webhook, which tells no transactions
+    shop = bulk_shop()
+    order = next(each["id"] for each in shop.ids("orders") if not each["cancelled"])
+    shop.act({"action": "refundOrder", "id": order, "at": _ago(minutes=9)})
+    deliver(shop, {"action": "updateOrder", "id": order, "note": "Gift", "at": _ago(minutes=5)})
+    # When the history is read
+    assert shop.sync(mode=Mode.BULK, resources=["orders"]).status == RunStatus.COMPLETED
+    # Then its transactions are there
+    by_bulk = _rows(shop)
+    _erase(shop, by_bulk)
+    shop.sync(mode=Mode.PAGES, resources=["orders"])
+    assert _rows(shop) == by_bulk
+
+
+def _ago(**time):
+    return f"{now() - timedelta(**time):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _stage(run_id):
