@@ -7,6 +7,7 @@ the same steps end the same every time.
 """
 
 import base64
+import io
 import json
 import random
 import shutil
@@ -19,7 +20,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
+import urllib3
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -122,6 +125,29 @@ class Sent:
     at: float
 
 
+class FileAnswer:
+    """An answer to ``requests.get``, of a bulk operation's file."""
+
+    def __init__(self, download: Any) -> None:
+        self.status_code, self.headers = download.status, download.headers
+        self._body, self._is_cut = io.BytesIO(), download.is_cut
+        download.send(self._body)
+        self._body.seek(0)
+        self.raw = self
+
+    def __enter__(self) -> "FileAnswer":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        pass
+
+    def read1(self, size: int, *, decode_content: bool) -> bytes:
+        read = self._body.read(size)
+        if not read and self._is_cut:
+            raise urllib3.exceptions.ProtocolError("cut off")
+        return read
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DrivenShop:
     domain: str
@@ -141,6 +167,8 @@ class Stage:
         self.queue = Queue(time, window=broker.duplicate_window)
         self.shops: list[DrivenShop] = []
         self.sent: list[Sent] = []
+        #: Bulk operations that Shopify has not carried out yet.
+        self.operations: list[Callable[[], None]] = []
         #: Deliveries that will never come.
         self.lost: list[Sent] = []
         self.kills = 0
@@ -213,6 +241,7 @@ class Stage:
                 webhook_secret=SecretStr(made["webhookSecret"]),
             )
         store = self._market.get(domain)
+        store.bulk.pace.created_seconds = 0
         shop = DrivenShop(domain, tenant.id, store)
         self.shops.append(shop)
         return shop
@@ -244,6 +273,17 @@ class Stage:
         except Dropped:
             raise ShopUnavailable("no connection, or one cut off") from None
         return Reply(answer.status, answer.headers, answer.encoded())
+
+    def file(self, url: str, **request: Any) -> FileAnswer:
+        """Takes the place of ``requests.get``."""
+        parts = urlsplit(url)
+        return FileAnswer(self._site.answer("GET", f"{parts.path}?{parts.query}", request["headers"], b""))
+
+    def end_operation(self, pick: int) -> None:
+        """Shopify carries out a bulk operation: its file tells what is so now."""
+        if self.operations:
+            self.time.instant += TICK
+            self.operations.pop(pick % len(self.operations))()
 
     # Work
 
@@ -326,7 +366,9 @@ class Stage:
         for _ in range(5000):
             self.relay()
             due = self.queue.due()
-            if self.sent and (not due or self.chance.random() < 0.5):
+            if self.operations and (not due or self.chance.random() < 0.3):
+                self.end_operation(self.chance.randrange(100))
+            elif self.sent and (not due or self.chance.random() < 0.5):
                 self.deliver(self.chance.choice(self.sent))
             elif due:
                 self.work(self.chance.choice(due), most=self.chance.choice([1, 3, 100]))

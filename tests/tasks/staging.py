@@ -17,10 +17,12 @@ from brokers.errors import KeyConflict
 from models import migrate
 from models.database import engine, transaction
 from scripts.services import EmbeddedPostgres
+from scripts.store.bulk.operations import BulkOperations
+from shopify import bulk_file
 from shopify.budget import Budget
 from shopify.client import Client
 from shopify.transport import Reply
-from tests.tasks.stage import ORIGIN, Stage, Time
+from tests.tasks.stage import ORIGIN, FileAnswer, Stage, Time
 
 #: Nodes of a page: a history of a few orders is read in several steps.
 PAGE = 4
@@ -106,6 +108,10 @@ class Staging:
         for module in ("shop", "generator"):
             patch.setattr(f"scripts.store.{module}.salt_of", lambda _: 7)
         patch.setattr("shopify.transport.post", self._post)
+        patch.setattr("shopify.bulk_file.requests", SimpleNamespace(get=self._file, RequestException=OSError))
+        # Slices of one resource, and operations that end when a test says so.
+        patch.setattr(bulk_file.slices, "__kwdefaults__", bulk_file.slices.__kwdefaults__ | {"most": 0})
+        patch.setattr(BulkOperations, "work", lambda _, task, name: self._on().operations.append(task))
         page, ask = Client.page, shops.ask
 
         def asked(*arguments: Any, **options: Any) -> Any:
@@ -123,6 +129,9 @@ class Staging:
 
     def _post(self, url: str, **request: Any) -> Reply:
         return self._on().answer(url, **request)
+
+    def _file(self, url: str, **request: Any) -> FileAnswer:
+        return self._on().file(url, **request)
 
     def _budget(self, domain: str) -> Budget:
         return Budget(self._on().budgets, domain, conflict=KeyConflict, clock=self._on().time.seconds)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from models.database import transaction
-from models.sync_runs import RunInProgress
+from models.sync_runs import Mode, RunInProgress
 from tests.tasks.stage import DrivenShop, Stage
 from tests.tasks.stage_truth import differences
 from tests.tasks.staging import Staging, own_database
@@ -81,6 +81,14 @@ class Syncs:
     shop: int
     #: Of what was updated in so many days; None: everything.
     days: int | None
+    mode: Mode
+
+
+@dataclass(frozen=True)
+class OperationEnds:
+    """Shopify carries out a bulk operation that was asked for."""
+
+    pick: int
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,9 @@ class Fails:
     fault: str
 
 
-Step = Happens | Arrives | IsLost | Works | Passes | Syncs | CatchesUp | IsKilled | IsInterrupted | Fails
+Step = (
+    Happens | Arrives | IsLost | Works | Passes | Syncs | OperationEnds | CatchesUp | IsKilled | IsInterrupted | Fails
+)
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,21 @@ DEEDS: dict[str, Callable[[Chosen], dict[str, Any]]] = {
     "delete a product": lambda it: {"action": "deleteProduct", "id": it.product},
 }
 
+#: By the fault's name, what it needs to be told.
+FAULTS: dict[str, dict[str, int]] = {
+    "drop": {},
+    "server_error": {},
+    "internal": {},
+    "rate_limited": {},
+    "bulk_failed": {"lines": 3},
+    "bulk_canceled": {"lines": 3},
+    "bulk_short": {"lines": 3},
+    "bulk_ungrouped": {},
+    "bulk_link_expired": {},
+    "download_unavailable": {},
+    "download_cut": {"bytes": 4_000},
+}
+
 #: The oldest and the newest of their kind: few, so that much befalls the same.
 picks = st.integers(-2, 2)
 shops = st.integers(0, SHOPS - 1)
@@ -170,11 +195,13 @@ happens = st.builds(Happens, shops, st.lists(deeds, max_size=10).map(tuple), st.
 arrives = st.builds(Arrives, st.integers(0, 20), st.booleans())
 works = st.builds(Works, st.integers(0, 20), st.sampled_from([1, 2, 100]))
 passes = st.builds(Passes, st.sampled_from([0.3, 1, 2.5, 30, 70, 200]))
+modes = st.sampled_from([Mode.PAGES, Mode.BULK])
 rare = st.one_of(
     st.builds(IsLost, st.integers(0, 20)),
-    st.builds(Syncs, shops, st.sampled_from([None, None, 1])),
+    st.builds(Syncs, shops, st.sampled_from([None, None, 1]), modes),
+    st.builds(OperationEnds, st.integers(0, 5)),
     st.builds(CatchesUp, shops),
-    st.builds(Fails, shops, st.sampled_from(["drop", "server_error", "internal", "rate_limited"])),
+    st.builds(Fails, shops, st.sampled_from(sorted(FAULTS))),
 )
 interruptions = st.one_of(
     st.builds(IsKilled, st.integers(0, 12)), st.builds(IsInterrupted, st.integers(0, 12), st.integers(2, 8))
@@ -215,12 +242,14 @@ class Drive:
                     stage.work(due[pick % len(due)], most=most)
             case Passes(seconds):
                 stage.time.pass_(seconds)
-            case Syncs(shop, days):
-                begin_sync(stage, stage.shops[shop], days)
+            case Syncs(shop, days, mode):
+                begin_sync(stage, stage.shops[shop], mode, days)
+            case OperationEnds(pick):
+                stage.end_operation(pick)
             case CatchesUp(shop):
                 catch_up(stage, stage.shops[shop])
             case Fails(shop, fault):
-                stage.fail_next(stage.shops[shop], {fault: {"next": 1}})
+                stage.fail_next(stage.shops[shop], {fault: {"next": 1, **FAULTS[fault]}})
             case IsKilled(after):
                 stage.interrupt(after)
             case IsInterrupted(after, count):
@@ -254,14 +283,14 @@ def chosen(shop: DrivenShop, deed: Deed) -> Chosen:
     return Chosen(order, buyer, customer, one(store.customers, other), one(store.products, pick), pick, other)
 
 
-def begin_sync(stage: Stage, shop: DrivenShop, days: int | None = None) -> None:
+def begin_sync(stage: Stage, shop: DrivenShop, mode: Mode, days: int | None = None) -> None:
     from tasks import sync  # noqa: PLC0415
 
     since = None if days is None else (stage.time.now() - timedelta(days=days)).date()
 
     def begin() -> None:
         with suppress(RunInProgress):
-            sync.begin(shop.tenant_id, since=since)
+            sync.begin(shop.tenant_id, mode=mode, since=since)
 
     stage.start(begin)
 
@@ -314,6 +343,7 @@ SILENT = "customers/merge"
     ],
     losses=False,
     begun=False,
+    history=(Mode.PAGES, Mode.PAGES),
     order=0,
     skew=0,
 )
@@ -321,16 +351,20 @@ SILENT = "customers/merge"
     steps=steps,
     losses=st.sampled_from([False, False, True]),
     begun=st.sampled_from([False, False, True]),
+    history=st.tuples(modes, modes),
     order=st.integers(0, 99),
     skew=st.sampled_from([0, 0, -900_000, 900_000]),
 )
-def test_whatever_happens_the_tables_end_equal_to_the_store(staging, steps, losses, begun, order, skew):  # noqa: PLR0917  Hypothesis names them
+def test_whatever_happens_the_tables_end_equal_to_the_store(  # noqa: PLR0917  Hypothesis names them
+    staging, steps, losses, begun, history, order, skew
+):
+    first, last = history
     with staging.fresh() as stage:
         stage.time.skew, stage.chance = skew, random.Random(order)
         # Given shops whose histories were read, or are about to be
         for number in range(SHOPS):
             shop = stage.open_shop(seed=number + 1, orders=5, customers=3, products=2)
-            begin_sync(stage, shop)
+            begin_sync(stage, shop, first)
         if not begun:
             stage.drain()
         # When everything happens
@@ -349,7 +383,7 @@ def test_whatever_happens_the_tables_end_equal_to_the_store(staging, steps, loss
             assert all_differences(stage, is_told_by_webhooks=True) == []
         # And a whole sync leaves no difference at all
         for shop in stage.shops:
-            begin_sync(stage, shop)
+            begin_sync(stage, shop, last)
         stage.drain()
         assert all_differences(stage) == []
         assert statuses(stage) == ["completed"] * SHOPS
