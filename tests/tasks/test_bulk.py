@@ -295,7 +295,7 @@ def test_an_operation_that_finds_nothing_new_is_stopped_and_another_started(work
     assert [each["status"] for each in bulk_of(shop)["operations"]] == ["CANCELED", "COMPLETED"]
 
 
-def test_the_webhook_of_its_end_wakes_the_sync(worker, bulk_shop, monkeypatch):
+def test_the_webhook_of_its_end_wakes_the_sync(worker, bulk_shop, tell, monkeypatch):
     monkeypatch.setattr("tasks.bulk_steps.SHORTEST_LOOK", timedelta(minutes=10))
     monkeypatch.setattr("tasks.bulk_steps.LONGEST_LOOK", timedelta(minutes=10))
     shop = bulk_shop()
@@ -304,9 +304,43 @@ def test_the_webhook_of_its_end_wakes_the_sync(worker, bulk_shop, monkeypatch):
     run_id = sync.begin(shop.tenant_id, mode=Mode.BULK, resources=["orders"])
     eventually(lambda: (operation := _operation(run_id)) and operation.operation_id)
     eventually(lambda: bulk_of(shop)["operations"][0]["status"] == "COMPLETED")
-    sync.wake(shop.tenant_id, "gid://shopify/BulkOperation/1")  # another's: nobody waits for it
-    sync.wake(shop.tenant_id, _operation(run_id).operation_id)
+    for ended in ("gid://shopify/BulkOperation/1", _operation(run_id).operation_id):  # for another's nobody waits
+        told = {"admin_graphql_api_id": ended, "status": "completed", "type": "query", "error_code": None}
+        times = dict.fromkeys(("created_at", "completed_at"), "2026-03-01T10:00:00Z")
+        tell(shop, "bulk_operations/finish", told | times)
     eventually(lambda: shop.run(run_id).status == RunStatus.COMPLETED)
+
+
+def test_a_slice_that_two_workers_read_at_once_is_counted_once(bulk_shop, small_slices, monkeypatch):
+    from tasks import bulk_steps, sync_steps  # noqa: PLC0415
+    from tasks.sync_work import Position  # noqa: PLC0415
+
+    # Given an operation that has ended, and a worker that has read a slice which another has written meanwhile
+    shop = bulk_shop(orders=3, customers=2, products=2)
+    run_id = _started(shop)
+    position = Position(run_id, 0)
+    for step in (0, 1):
+        sync_steps.advance(position, "orders", step)
+    eventually(lambda: bulk_of(shop)["operations"][0]["status"] == "COMPLETED")
+    write = bulk_steps._write
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk_steps, "_write", lambda *arguments: [write(*arguments), write(*arguments)][1])
+        # When it writes the slice, it ends
+        assert sync_steps.advance(position, "orders", 2).next_step is None
+    # And when the other goes on, each object is counted once
+    assert sync_steps.advance(position, "orders", 2).next_step == 4
+    assert _operation(run_id).objects == bulk_of(shop)["operations"][0]["lines"]
+    with transaction() as session:
+        sync_runs.finish(session, sync_runs.get(session, run_id), RunStatus.CANCELLED)
+
+
+def test_what_a_false_deletion_buried_is_raised_before_the_sync_ends(worker, bulk_shop, tell):
+    shop = bulk_shop()
+    shop.sync()
+    tell(shop, "orders/delete", {"id": int(shop.ids("orders")[0]["id"])})
+    eventually(lambda: shop.figures() != shop.expected())
+    assert shop.sync(mode=Mode.BULK, resources=["orders"]).status == RunStatus.COMPLETED
+    assert shop.figures() == shop.expected()
 
 
 def test_what_a_file_cannot_tell_of_refunds_is_read_before_the_sync_ends(worker, bulk_shop):

@@ -89,6 +89,7 @@ def test_a_look_that_is_cut_short_is_gone_on_with(worker, open_shop, monkeypatch
         poor.setattr(catching_up, "_ask", ask_once)
         caught_up(shop)
         first = marks_of(shop)["orders"].updated_until
+        assert first < begun - timedelta(days=5)  # and what was not read is still before it
         caught_up(shop)
     # Then the second look begins where the first ended, and a third comes to the end
     assert first < marks_of(shop)["orders"].updated_until < begun
