@@ -302,6 +302,26 @@ def test_a_sync_of_some_days_reads_what_was_updated_on_them(worker, shop):
     assert 0 < shop.figures()["countingOrders"] < shop.expected()["countingOrders"]
 
 
+def test_a_step_that_fails_for_good_ends_its_run_with_the_error(worker, shop, monkeypatch):
+    from tasks import broker, sync, sync_steps  # noqa: PLC0415
+
+    def broken(*_arguments, **_options):
+        raise RuntimeError("no such thing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync_steps, "store", broken)
+        patch.setitem(sync.advance.options, "max_retries", 1)
+        patch.setitem(sync.advance.options, "min_backoff", 10)
+        run = shop.sync(resources=["orders"])
+    assert run.status == RunStatus.FAILED
+    assert run.error.startswith("a step failed again and again")
+    assert "no such thing" in run.error
+    # And it lies among the dead letters, and is not in the next one's way
+    assert broker.dead_letters.count(lane=str(run.id)) == 1
+    broker.dead_letters.purge(lane=str(run.id))
+    assert shop.sync(resources=["orders"]).status == RunStatus.COMPLETED
+
+
 def test_a_page_that_two_workers_read_at_once_moves_the_checkpoint_once(open_shop, monkeypatch):
     from tasks import shops, sync_steps  # noqa: PLC0415
 

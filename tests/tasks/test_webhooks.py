@@ -17,7 +17,7 @@ from models.database import transaction
 from models.orders import Order
 from models.quarantine import Quarantined
 from models.refetches import Refetch
-from models.tenants import TenantStatus
+from models.tenants import TenantInactive, TenantStatus
 from models.webhook_deliveries import DeliveryStatus, WebhookDelivery
 from shopify.webhooks import WebhookHeaders
 from tests.tasks.waiting import equal, eventually
@@ -379,14 +379,27 @@ def test_a_failed_delivery_leaves_nothing_of_the_shopper_in_the_log(shop, delive
 
 
 def test_a_paused_shops_webhooks_wait_and_are_not_lost(shop, deliver, monkeypatch):
+    from tasks import deliveries  # noqa: PLC0415
+
     monkeypatch.setattr("tasks.webhooks.PAUSED_RETRY", 600)
+    write, refused = deliveries.write, []
+
+    def noting(*arguments):
+        try:
+            return write(*arguments)
+        except TenantInactive:
+            refused.append(arguments)
+            raise
 
     def set_status(status):
         with transaction() as session:
             tenants.get(session, shop.tenant_id, for_update=True).status = status
 
+    monkeypatch.setattr(deliveries, "write", noting)
     set_status(TenantStatus.PAUSED)
     deliver(shop, told("orders/create", an_order(1)))
+    eventually(lambda: refused)
+    assert stored_order(shop) is None
     set_status(TenantStatus.ACTIVE)
     eventually(lambda: stored_order(shop))
 
