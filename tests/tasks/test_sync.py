@@ -350,6 +350,34 @@ def test_a_page_that_two_workers_read_at_once_moves_the_checkpoint_once(open_sho
         sync_runs.finish(session, sync_runs.get(session, run.id), RunStatus.CANCELLED)
 
 
+def test_a_step_of_a_chain_that_was_given_up_writes_nothing(open_shop, monkeypatch):
+    from tasks import shops, sync, sync_steps  # noqa: PLC0415
+
+    shop = open_shop(orders=600)
+    with transaction() as session:
+        run = sync_runs.start(session, shop.tenant_id, resources=["orders"])
+    position = sync_steps.Position(run.id, run.epoch)
+    sync_steps.advance(position, "orders", 0)  # the total
+    # Given a run that fell silent, so that a sweep begins its chains anew, and whose page comes after all
+    ask, resumed = shops.ask, []
+
+    def late(tenant, *arguments, **options):
+        answer = ask(tenant, *arguments, **options)
+        if tenant.id == shop.tenant_id and not resumed:
+            with transaction() as session:
+                resumed.extend(sync.resume(session, sync_runs.get(session, run.id, for_update=True)))
+        return answer
+
+    monkeypatch.setattr(shops, "ask", late)
+    assert sync_steps.advance(position, "orders", 1).next_step is None
+    # Then nothing was written, and the old chain is at its end
+    assert sync_steps.advance(position, "orders", 1) is None
+    with transaction() as session:
+        checkpoint = sync_runs.checkpoint(session, run.id, "orders")
+        assert (checkpoint.step, checkpoint.done) == (1, 0)
+        sync_runs.finish(session, sync_runs.get(session, run.id), RunStatus.CANCELLED)
+
+
 def _start_worker():
     command = [sys.executable, "-m", "dramatiq", "tasks", "--processes", "1", "--threads", "4"]
     return subprocess.Popen(
