@@ -84,7 +84,7 @@ _FIELDS: Mapping[type, Callable[[Any], str]] = {
     bool: lambda value: "t" if value else "f",
     int: str,
     Decimal: str,
-    datetime: functools.lru_cache(maxsize=4096)(datetime.isoformat),  # an order's times repeat in its transactions
+    datetime: functools.lru_cache(maxsize=512)(datetime.isoformat),  # an order's times repeat in its transactions
     list: _json,
     dict: _json,
 }

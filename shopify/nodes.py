@@ -60,7 +60,7 @@ def _money_set(bag: MoneyBag) -> MoneySet:
     return _set_of(shop.amount, shop.currency_code, buyers)
 
 
-@functools.lru_cache(maxsize=8192)  # an order's totals are mostly one amount, and many are zero
+@functools.lru_cache(maxsize=512)  # an order's totals are mostly one amount, and many are zero
 def _set_of(amount: str, currency: str, buyers: str | None) -> MoneySet:
     presentment = None if buyers is None else scalars.decimal(buyers)
     return MoneySet(scalars.decimal(amount), scalars.currency(currency), presentment)

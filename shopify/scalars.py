@@ -78,7 +78,7 @@ def _stored(amount: Decimal) -> Decimal:
     return abs(cents) if not cents and not amount else cents if cents == amount else amount.normalize()
 
 
-@functools.lru_cache(maxsize=8192)  # amounts repeat: a page of orders holds mostly the same prices and many zeros
+@functools.lru_cache(maxsize=2048)  # amounts repeat: a page of orders holds mostly the same prices and many zeros
 def decimal(text: str) -> Decimal:
     """An exact amount from a decimal string, see ``amount``."""
     whole, point, cents = text.partition(".")
