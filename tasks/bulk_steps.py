@@ -57,8 +57,9 @@ STUCK_AFTER = timedelta(hours=2)
 MOST_OPERATIONS = 3
 #: Tries in a row to read a file that got nothing, before another operation is started.
 MOST_VAIN_READS = 5
-#: Seconds of one step of reading: less than a step may take, and than a run may be silent.
-READING = 40.0
+#: Seconds of one step of reading: a thread's turn, far less than a run may be silent. A message that runs for longer, in a worker
+#: that is killed now and then, would be taken for what kills it.
+READING = 10.0
 #: Until a file that was cut off is read on.
 READ_AGAIN = timedelta(seconds=2)
 #: Ids read at once of what a file told only in part. An answer holds all lists of each.
