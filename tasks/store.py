@@ -69,11 +69,15 @@ def store(
     if resource == "orders" and outcome.stored:
         customers.repoint_orders(write.session, write.tenant.id, sorted(outcome.stored))
     quarantine.resolve(write, resource, outcome.stored)
+    in_part = {row.shopify_id for row in rows if not row.is_whole} if origin.is_bulk else frozenset()
+    if origin.read_at is not None:
+        # A read that lost to something newer lagged behind it, and says nothing of what was to be fetched. Nor does a file that
+        # tells a part: the operation or the run before, which marked it, may have ended before its details were read.
+        refetches.clear(write, resource, outcome.stored - in_part, read_at=origin.read_at)
     if origin.is_bulk:
-        _mark_for_details(write, resource, rows, outcome, read_at=origin.read_at)
+        _mark_for_details(write, resource, in_part, outcome)
         marked: tuple[Fetch, ...] = ()
     else:
-        _clear(write, resource, outcome.stored, read_at=origin.read_at)
         marked = _fetches(write, resource, [] if by_id else rows, outcome)
     for row in rows:
         if row.pending_since is not None and row.shopify_id in outcome.stored:
@@ -104,24 +108,11 @@ def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome)
     return tuple(settle + whole)
 
 
-def _mark_for_details(
-    write: Write, resource: str, rows: Sequence[Row], outcome: Outcome, *, read_at: datetime | None
-) -> None:
-    """Mark what the sync itself reads again once its file is at its end: there may be a hundred thousand.
-
-    What an operation or a run before this one marked stays so, if it ended before its details were read.
-    """
-    partial = {row.shopify_id for row in rows if not row.is_whole}
-    _clear(write, resource, outcome.stored - partial, read_at=read_at)
-    lacking = partial & (outcome.mended | outcome.known_by_webhook)
+def _mark_for_details(write: Write, resource: str, in_part: Set[int], outcome: Outcome) -> None:
+    """Mark what the sync itself reads again once its file is at its end: there may be a hundred thousand."""
+    lacking = in_part & (outcome.mended | outcome.known_by_webhook)
     refetches.mark(write, resource, lacking, "a bulk file tells it only in part", after=DETAILED_LATER)
     refetches.mark(write, resource, outcome.ambiguous, "its versions cannot be told apart", after=DETAILED_LATER)
-
-
-def _clear(write: Write, resource: str, stored: Set[int], *, read_at: datetime | None) -> None:
-    """A read that lost to something newer lagged behind it, and says nothing of what was to be fetched."""
-    if read_at is not None:
-        refetches.clear(write, resource, stored, read_at=read_at)
 
 
 def _read_again(write: Write, resource: str, shopify_id: int, *, pending_for: timedelta) -> None:

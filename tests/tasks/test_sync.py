@@ -322,14 +322,22 @@ def test_a_step_that_fails_for_good_ends_its_run_with_the_error(worker, shop, mo
     assert shop.sync(resources=["orders"]).status == RunStatus.COMPLETED
 
 
+def _before_its_first_page(shop):
+    """A sync of the orders whose steps the test carries out itself, as its total is known."""
+    from tasks import sync_steps  # noqa: PLC0415
+
+    with transaction() as session:
+        run = sync_runs.start(session, shop.tenant_id, resources=["orders"])
+    position = sync_steps.Position(run.id, run.epoch)
+    sync_steps.advance(position, "orders", 0)
+    return run, position
+
+
 def test_a_page_that_two_workers_read_at_once_moves_the_checkpoint_once(open_shop, monkeypatch):
     from tasks import shops, sync_steps  # noqa: PLC0415
 
     shop = open_shop(orders=600)
-    with transaction() as session:
-        run = sync_runs.start(session, shop.tenant_id, resources=["orders"])
-    position = sync_steps.Position(run.id, run.epoch)
-    sync_steps.advance(position, "orders", 0)  # the total
+    run, position = _before_its_first_page(shop)
     # Given a worker that has read the page while another reads and writes the same
     ask, others = shops.ask, []
 
@@ -354,10 +362,7 @@ def test_a_step_of_a_chain_that_was_given_up_writes_nothing(open_shop, monkeypat
     from tasks import shops, sync, sync_steps  # noqa: PLC0415
 
     shop = open_shop(orders=600)
-    with transaction() as session:
-        run = sync_runs.start(session, shop.tenant_id, resources=["orders"])
-    position = sync_steps.Position(run.id, run.epoch)
-    sync_steps.advance(position, "orders", 0)  # the total
+    run, position = _before_its_first_page(shop)
     # Given a run that fell silent, so that a sweep begins its chains anew, and whose page comes after all
     ask, resumed = shops.ask, []
 
