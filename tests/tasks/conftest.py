@@ -177,6 +177,16 @@ def prove_all(monkeypatch, store, migrated, nats):
     return prove_all
 
 
+@pytest.fixture(autouse=True)
+def catch_up_all(monkeypatch, store, migrated, nats):
+    """As ``prove_all``."""
+    from tasks import catching_up  # noqa: PLC0415
+
+    catch_up_all = catching_up.catch_up_all.fn
+    monkeypatch.setattr(catching_up.catch_up_all, "fn", lambda: None)
+    return catch_up_all
+
+
 @pytest.fixture(scope="module")
 def worker(store, migrated, nats) -> Iterator[dramatiq.Worker]:
     from tasks import broker  # noqa: PLC0415

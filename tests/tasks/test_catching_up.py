@@ -168,7 +168,7 @@ def test_a_shop_without_its_history_is_not_looked_at(shop):
 
 @pytest.mark.parametrize(("origin", "looks"), [(None, 15), ("http://127.0.0.1:9", 1)])
 def test_shops_are_looked_at_every_minute_without_webhooks_and_every_quarter_of_an_hour_with(
-    worker, shop, monkeypatch, origin, looks
+    worker, shop, catch_up_all, monkeypatch, *, origin, looks
 ):
     from tasks import catching_up  # noqa: PLC0415
 
@@ -183,7 +183,7 @@ def test_shops_are_looked_at_every_minute_without_webhooks_and_every_quarter_of_
     try:
         for minute in range(15):
             monkeypatch.setattr(catching_up, "now", lambda minute=minute: start + timedelta(minutes=minute))
-            catching_up.catch_up_all.fn()
+            catch_up_all()
     finally:
         monkeypatch.undo()
         settings.load.cache_clear()

@@ -227,11 +227,11 @@ def test_a_day_that_goes_on_to_differ_is_no_complete_history(worker, shop):
     shop.sync()
     prove(shop)
     assert shop.coverage().is_complete
-    today = now().date()
+    yesterday = now().date() - timedelta(days=1)  # in whatever zone: today may not have begun there
     for _ in range(2):
         assert shop.coverage().is_complete
         with tenants.write(shop.tenant_id) as write:
-            proofs.note(write, "orders", [Finding(today, 7, 6, "why", now() + timedelta(days=1), differs=True)])
+            proofs.note(write, "orders", [Finding(yesterday, 7, 6, "why", now() + timedelta(days=1), differs=True)])
     assert shop.coverage().reason == "orders: the store's count of 1 day differs from ours"
 
 

@@ -15,14 +15,6 @@ from shopify.resources import RESOURCES
 from tests.tasks.waiting import eventually
 
 
-@pytest.fixture(autouse=True)
-def no_others(monkeypatch, store, migrated, nats):
-    """The cron looks every minute where nothing says how webhooks reach us, at the shops of these tests, too."""
-    from tasks import catching_up  # noqa: PLC0415
-
-    monkeypatch.setattr(catching_up.catch_up_all, "fn", lambda: None)
-
-
 def caught_up(shop):
     from tasks import catching_up  # noqa: PLC0415
 
