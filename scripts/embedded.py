@@ -1,13 +1,16 @@
 """What embedded Postgres and embedded NATS have in common: one directory, one process, one owner at a time."""
 
 import contextlib
+import errno
 import fcntl
+import functools
 import os
 import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +26,8 @@ STOP_TIMEOUT = 15.0
 _POLL = 0.02
 #: A log is begun anew at a start when it has grown beyond this many bytes.
 _LOG_LIMIT = 5_000_000
+#: The ports that this process was given.
+_reserved: set[int] = set()
 _TETHER = Path(__file__).with_name("tether.py")
 
 
@@ -55,14 +60,31 @@ def spawn(
 def free_port() -> int:
     """A free TCP port of 127.0.0.1, below the range that systems take for outgoing connections.
 
-    A port from that range (what binding port 0 gives) may be taken by any connection before the server binds it.
+    A port from that range (what binding port 0 gives) may be taken by any connection before the server binds it. Nor does
+    any other process get it from here while this one lives: a server that is killed finds it free when it comes back.
     """
     choose = secrets.SystemRandom()
     while True:
         port = choose.randrange(15_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
+            _reserve(port)
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def _reserve(port: int) -> None:
+    """Lock the byte of this number in a file that all processes of this user share. Raises OSError when it is another's."""
+    if port in _reserved:
+        raise OSError(errno.EADDRINUSE, f"port {port} is reserved")
+    fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    _reserved.add(port)
+
+
+@functools.cache
+def _reservations() -> int:
+    """The file, which stays open: the system forgets a process's locks when it closes one."""
+    path = Path(tempfile.gettempdir(), f"shopstream-ports-{os.getuid()}")
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def secret_in(path: Path) -> str:

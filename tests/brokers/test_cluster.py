@@ -89,12 +89,16 @@ def stream(broker: JetStreamBroker, name: str = "") -> dict[str, Any]:
 
 
 def kill_the_leader(cluster: Cluster, broker: JetStreamBroker) -> None:
-    """Kill it, and start it again once the others have gone on; return when it has caught up."""
+    """Kill it, and start it again once the others have gone on."""
     name = wait_until(lambda: leader(broker), timeout=60)
     cluster.nodes[name].kill()
     wait_until(lambda: _new_leader(broker, not_=name), timeout=60)
     cluster.nodes[name].start()
-    wait_until(lambda: all(copy["current"] for copy in stream(broker)["cluster"]["replicas"]), timeout=60)
+
+
+def caught_up(broker: JetStreamBroker) -> bool:
+    """Whether another one may be killed."""
+    return all(copy["current"] for copy in stream(broker)["cluster"]["replicas"])
 
 
 def _new_leader(broker: JetStreamBroker, *, not_: str) -> bool:
@@ -117,6 +121,7 @@ def test_every_task_that_was_sent_runs_while_leaders_and_workers_are_killed(
         wait_until(lambda part=part: publisher.sent >= part * TASKS, timeout=300)
         if part in LEADER_KILLS:
             kill_the_leader(cluster, broker)
+            wait_until(lambda: caught_up(broker), timeout=60)
         else:
             victim = workers.pop(0)
             os.killpg(victim.pid, signal.SIGKILL)

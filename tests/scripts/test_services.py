@@ -16,7 +16,9 @@ import psycopg2
 import pytest
 from nats import connect
 
+from scripts import embedded
 from scripts.bootstrap import ROOT
+from scripts.embedded import free_port
 from scripts.services import EmbeddedNats, EmbeddedPostgres, ServiceError
 
 
@@ -265,3 +267,18 @@ def test_a_normal_user_runs_both(tmp_path):
         assert done.stdout.splitlines() == [f"Postgres {user}", f"NATS {user}"], done.stderr
     finally:
         subprocess.run(["rm", "-rf", str(home)], check=True)
+
+
+def test_a_port_is_given_once_as_long_as_its_process_lives():
+    reserve = "from scripts import embedded; embedded._reserve({})"
+
+    def elsewhere(port):
+        command = [sys.executable, "-c", reserve.format(port)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False).stderr
+
+    port, beyond_those_given = free_port(), 40_000 + os.getpid() % 10_000
+    with pytest.raises(OSError, match="is reserved"):
+        embedded._reserve(port)
+    assert "BlockingIOError" in elsewhere(port)
+    # A process that has ended holds none
+    assert elsewhere(beyond_those_given) == elsewhere(beyond_those_given) == ""
