@@ -6,7 +6,8 @@ the run ends, however it ends, the mark is removed. Only a death of the worker m
 running then. A message with too many marks is a dead letter, without being run again.
 
 What is no such death: the end of a run by an exception; being given back; and a worker that was told to stop before it was
-killed (a deploy that kills after its grace period), since the mark is removed as soon as the worker begins to stop.
+killed (a deploy that kills after its grace period), since the mark is removed as soon as the worker begins to stop. And the
+deaths before a run that gets on, where an actor says so: a machine that dies every minute is no fault of a task of ten.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from . import history
+from . import history, identity
 from .errors import BrokerUnavailable, JetStreamError, KeyConflict, WorkerKilled
 from .gate import Gate
 from .key_value import KeyValue
@@ -115,7 +116,11 @@ class _Running:
 
     key: str
     thread: int
+    processing: identity.Processing
+    #: What is stored, without this run.
     mark: Mark
+    #: This run, as long as it is charged with the death of its worker.
+    charged: tuple[LoneRun, ...]
     timer: threading.Timer | None = None
     is_marked: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -156,6 +161,15 @@ class Suspects:
             self._remove_mark(run)
         self._gate.leave()
 
+    def note_progress(self) -> None:
+        """What this thread or task processes has got on since it began: earlier deaths of its workers do not count any more."""
+        run = self._run
+        if run is None or run.processing is not identity.current():
+            return
+        with run.lock, contextlib.suppress(BrokerUnavailable, JetStreamError):  # the next progress is as good
+            if run.is_marked and run.mark.runs:
+                self._store(run, replace(run.mark, runs=()))
+
     def worker_stops(self) -> None:
         """What is killed from now on is killed by a person or platform that lost its patience, not by the message."""
         self._gate.close()
@@ -184,13 +198,18 @@ class Suspects:
             worker=f"{socket.gethostname()}:{os.getpid()}",
             delivery=message.delivery.count,
         )
-        revision = self._marks.write(key, replace(mark, runs=(*mark.runs, this_one)))
-        run = self._run = _Running(key, threading.get_ident(), replace(mark, revision=revision))
+        run = _Running(key, threading.get_ident(), message.processing, mark, charged=(this_one,))
+        self._store(run, mark)
+        self._run = run
         if self._gate.is_closed:  # the worker began to stop meanwhile, and did not know of the mark
             self._run = None
             self._remove_mark(run)
             raise _given_back(message, 0.0, "the worker stops")
         self._admit_others_after(mark.loneliness, run)
+
+    def _store(self, run: _Running, mark: Mark) -> None:
+        revision = self._marks.write(run.key, replace(mark, runs=mark.runs + run.charged))
+        run.mark = replace(mark, revision=revision)
 
     def _admit_others_after(self, seconds: float, run: _Running) -> None:
         run.timer = threading.Timer(seconds, self._admit_others, [run])
@@ -205,8 +224,9 @@ class Suspects:
         with run.lock:
             if not run.is_marked:
                 return
+            run.charged = ()
             try:
-                self._marks.write(run.key, replace(run.mark, outlived=run.mark.outlived + 1))
+                self._store(run, replace(run.mark, outlived=run.mark.outlived + 1))
             except (BrokerUnavailable, JetStreamError):
                 self._admit_others_after(COME_AGAIN, run)
                 return

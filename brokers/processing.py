@@ -239,6 +239,14 @@ class ProcessingBroker(Broker):
         """The worker was told to stop."""
         return self._suspects.is_stopping
 
+    def note_progress(self) -> None:
+        """Called by an actor: what it did until now is kept, and a run after this one would go on from here.
+
+        So a task that outlives its workers, and gets on each time, is never taken for what kills them. Costs nothing unless it
+        already is under suspicion. Raises nothing.
+        """
+        self._suspects.note_progress()
+
 
 def _raise(error: BaseException) -> NoReturn:
     raise error

@@ -57,8 +57,7 @@ STUCK_AFTER = timedelta(hours=2)
 MOST_OPERATIONS = 3
 #: Tries in a row to read a file that got nothing, before another operation is started.
 MOST_VAIN_READS = 5
-#: Seconds of one step of reading: a thread's turn, far less than a run may be silent. A message that runs for longer, in a worker
-#: that is killed now and then, would be taken for what kills it.
+#: Seconds of one step of reading: a thread's turn, far less than a run may be silent.
 READING = 10.0
 #: Until a file that was cut off is read on.
 READ_AGAIN = timedelta(seconds=2)
@@ -220,6 +219,7 @@ def _read(work: Work, operation: BulkOperation, told: bulk.BulkOperation) -> Don
                     if moved is None:
                         return Done(work.tenant.id)
                     operation = moved
+                    broker.note_progress()
                     if monotonic() > ends or broker.is_stopping():
                         return _go_on(work)
     except FileInvalid as error:

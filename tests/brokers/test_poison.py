@@ -14,7 +14,7 @@ import dramatiq
 import pytest
 from dramatiq.middleware import AsyncIO
 
-from brokers import BrokerUnavailable, JetStreamBroker, poison
+from brokers import BrokerUnavailable, JetStreamBroker, identity, poison
 from brokers.key_value import KeyValue
 from scripts.services import EmbeddedNats
 from tests.brokers.conftest import MakeBroker, MakeWorker, wait_until
@@ -350,23 +350,76 @@ def test_a_message_that_kills_later_than_it_was_alone_is_alone_for_longer(
     act.send()
     lend_out(broker, 1)
     loneliness = []
-    for outlives in (True, True, False):
-        consumer = broker.consume("default", prefetch=1, timeout=200)
-        delivered = wait_until(lambda: next(consumer))  # noqa: B023
-        suspects = broker._new_suspects()  # a process of its own
-        suspects.begin(delivered)
-        run = suspects._run
-        assert run is not None
-        loneliness.append(run.mark.loneliness)
-        if outlives:
-            wait_until(lambda: suspects._gate._alone is None)  # noqa: B023
-        run.is_marked = False  # as a killed process does nothing more
-        consumer.requeue([delivered])
-        consumer.close()
+
+    def noted(suspects: poison.Suspects) -> None:
+        assert suspects._run is not None
+        loneliness.append(suspects._run.mark.loneliness)
+
+    def outlives(suspects: poison.Suspects) -> None:
+        noted(suspects)
+        wait_until(lambda: suspects._gate._alone is None)
+
+    for life in (outlives, outlives, noted):
+        mark = killed_while_it_runs(broker, life)
     assert loneliness == [0.1, 0.2, 0.4]
-    mark = broker._suspects._marks.read(run.key)
     # Only the death while it was alone is charged
     assert (len(mark.runs), mark.outlived) == (1, 2)
+
+
+@pytest.mark.parametrize("is_admitted", [False, True])
+def test_deaths_before_a_run_that_gets_on_are_forgotten(
+    broker: JetStreamBroker, monkeypatch: pytest.MonkeyPatch, *, is_admitted: bool
+) -> None:
+    # Given a message whose workers were killed twice while it ran alone
+    @dramatiq.actor(broker=broker)
+    def act() -> None: ...
+
+    act.send()
+    lend_out(broker, 1)
+    for _ in range(poison.DEATHS - 1):
+        killed_while_it_runs(broker, lambda _: None)
+
+    # When it gets on, alone or when others run beside it, before its worker is killed again
+    def gets_on(suspects: poison.Suspects) -> None:
+        if is_admitted:
+            wait_until(lambda: suspects._gate._alone is None)
+        suspects.note_progress()
+
+    if is_admitted:
+        monkeypatch.setattr(poison, "FIRST_LONELINESS", 0.1)
+    mark = killed_while_it_runs(broker, gets_on)
+    # Then only that death is charged, and none where others might have been at fault
+    assert len(mark.runs) == (0 if is_admitted else 1)
+    # And it goes on for ever as long as it gets on, which no other message says for it
+    monkeypatch.setattr(poison, "FIRST_LONELINESS", 60.0)
+    for _ in range(poison.DEATHS):
+        mark = killed_while_it_runs(broker, lambda suspects: suspects.note_progress())
+    assert len(mark.runs) == 1
+    mark = killed_while_it_runs(broker, lambda suspects: elsewhere(suspects.note_progress))
+    assert len(mark.runs) == 2
+
+
+def elsewhere(call: Callable[[], None]) -> None:
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(10)
+
+
+def killed_while_it_runs(broker: JetStreamBroker, act: Callable[[poison.Suspects], None]) -> poison.Mark:
+    """Run the waiting suspect in a process of its own that dies after ``act``; return its mark."""
+    consumer = broker.consume("default", prefetch=1, timeout=200)
+    delivered = wait_until(lambda: next(consumer))
+    suspects = broker._new_suspects()
+    suspects.begin(delivered)
+    identity.begin(delivered.processing)
+    act(suspects)
+    identity.end()
+    run = suspects._run
+    assert run is not None
+    run.is_marked = False  # as a killed process does nothing more
+    consumer.requeue([delivered])
+    consumer.close()
+    return broker._suspects._marks.read(run.key)
 
 
 def send(broker: JetStreamBroker, actor: str, *args: object) -> None:
