@@ -21,8 +21,10 @@ TIMEOUT = (3.05, 10.0)
 #: Bytes of one slice, some five hundred orders, and resources, of which smaller ones are more. Statements and temporary tables
 #: cost each the same, however many; a worker holds two slices as objects of ten times their bytes.
 SLICE, SLICE_RESOURCES = 2 * 1024 * 1024, 2_000
+#: Bytes of the first slice, and each is twice the one before: whoever is killed soon after has got on.
+FIRST_SLICE = 128 * 1024
 #: Seconds after which a slice is given as it is, so that what trickles is kept too.
-SLICE_SECONDS = 5.0
+SLICE_SECONDS = 1.0
 #: Bytes of one line. An order's own fields are a few thousand.
 MAX_LINE = 16 * 1024 * 1024
 
@@ -101,10 +103,11 @@ def slices(
 ) -> Iterator[Slice]:
     """The resources of a file from the byte ``start`` on, which is the first of a resource's own line.
 
-    ``size``: bytes of the whole file; what ends before was cut off. Raises FileInvalid, and ShopUnavailable at a cut,
+    ``size``: bytes of the whole file; what ends before was cut off. ``most``: bytes of a slice. Raises FileInvalid, and ShopUnavailable at a cut,
     after what was whole before it.
     """
     whole, began = Slice(end=start), time.monotonic()
+    enough = min(FIRST_SLICE, most)
     last = _Group(start)
     cut: ShopUnavailable | None = None
     try:
@@ -114,11 +117,11 @@ def slices(
                 last.add(resource, head, line, end)
                 continue
             last.move_to(whole)
-            is_full = whole.end - start >= most or len(whole.resources) >= SLICE_RESOURCES
+            is_full = whole.end - start >= enough or len(whole.resources) >= SLICE_RESOURCES
             if whole.resources and (is_full or time.monotonic() - began > SLICE_SECONDS):
                 yield whole
                 start, began = whole.end, time.monotonic()
-                whole = Slice(end=start)
+                whole, enough = Slice(end=start), min(2 * enough, most)
             last = _Group(end, head.id, Lines(line, []), objects=1)
     except ShopUnavailable as error:
         cut = error

@@ -59,6 +59,17 @@ def test_of_small_resources_a_slice_holds_no_more_than_of_large_ones():
     assert [len(each.resources) for each in read(content, chunk=4096)] == [2_000, 2_000, 500]
 
 
+def test_the_first_slices_are_small_so_that_whoever_is_killed_soon_has_got_on():
+    padding = {"note": "x" * 100_000}
+    content = file_of(*([{**an_order(number)[0], **padding}] for number in range(60)))
+    assert [len(each.resources) for each in read(content, chunk=65_536)] == [2, 3, 6, 11, 21, 17]
+
+
+def test_what_trickles_is_given_as_it_is(monkeypatch):
+    monkeypatch.setattr(bulk_file, "SLICE_SECONDS", -1.0)
+    assert [len(each.resources) for each in read(FILE)] == [1, 1, 1]
+
+
 @given(chunk=st.integers(1, 200), most=st.integers(0, 300), number=st.integers(0, 3))
 def test_it_can_be_read_on_from_the_end_of_any_slice_however_its_bytes_come(chunk, most, number):
     slices = read(FILE, chunk=chunk, most=most)
