@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index
+from sqlalchemy import Index, text
 from sqlmodel import Session
 
 from models.columns import json_field, shopify_id_field, time_field
@@ -13,7 +13,11 @@ from models.versioned import Table, Versioned, one_row_per_id
 
 class Customer(Versioned, table=True):
     __tablename__ = "customers"
-    __table_args__ = (one_row_per_id("customers"), Index("customers_created", "tenant_id", "created_at"))
+    __table_args__ = (
+        one_row_per_id("customers"),
+        Index("customers_created", "tenant_id", "created_at"),
+        Index("customers_merged", "tenant_id", postgresql_where=text("merged_into is not null")),
+    )
 
     email: str | None = None
     first_name: str | None = None
@@ -64,6 +68,10 @@ where orders.tenant_id = :tenant_id and orders.shopify_id = any(:order_ids)
   and customers.merged_into is not null
 """
 
+_HAS_MERGED = """
+select exists (select from customers where tenant_id = :tenant_id and merged_into is not null)
+"""
+
 
 def merge(write: Write, *, kept_id: int, deleted_id: int) -> None:
     """The one customer is gone and its orders are the other's, those that arrive later too."""
@@ -84,4 +92,5 @@ def _left_of(write: Write, shopify_id: int) -> int:
 
 def repoint_orders(session: Session, tenant_id: object, order_ids: list[int]) -> None:
     """Orders just written from versions older than a merge go to the customer that is left."""
-    session.execute(sql(_REPOINT_WRITTEN), {"tenant_id": tenant_id, "order_ids": order_ids})
+    if session.execute(sql(_HAS_MERGED), {"tenant_id": tenant_id}).scalar_one():  # else no order need be looked up
+        session.execute(sql(_REPOINT_WRITTEN), {"tenant_id": tenant_id, "order_ids": order_ids})
