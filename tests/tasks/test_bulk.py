@@ -383,6 +383,16 @@ def test_a_cancelled_sync_stops_its_operation(worker, bulk_shop):
     assert shop.run(run_id).status == RunStatus.CANCELLED
 
 
+def test_the_broker_is_told_of_every_slice_that_was_written(worker, bulk_shop, small_slices, monkeypatch):
+    from tasks.connection import broker  # noqa: PLC0415
+
+    noted = []
+    monkeypatch.setattr(broker, "note_progress", lambda: noted.append(1))
+    shop = bulk_shop(orders=12, customers=5, products=3)
+    assert shop.sync(mode=Mode.BULK).status == RunStatus.COMPLETED
+    assert len(noted) == 12 + 5 + 3
+
+
 class Killed(BaseException):
     """What SIGKILL does: nothing after it is carried out."""
 
