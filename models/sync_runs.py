@@ -181,6 +181,11 @@ def whole_at_work(session: Session) -> int:
     ).one()
 
 
+def lock_turns(session: Session) -> None:
+    """Until the transaction ends nobody else's run gets its turn. After the tenant's own lock, never before it."""
+    session.execute(text("select pg_advisory_xact_lock(hashtextextended('turns', 3))"))
+
+
 def get(session: Session, run_id: uuid.UUID, *, for_update: bool = False) -> SyncRun | None:
     query = select(SyncRun).where(col(SyncRun.id) == run_id)
     return session.exec(query.with_for_update() if for_update else query).one_or_none()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
+from sqlmodel import Session
+
 import settings
 from models import orders, proofs, quarantine, refetches, sync_runs, tenants, watermarks
 from models.columns import now
@@ -50,7 +52,8 @@ def prepare(position: Position) -> list[tuple[str, int]]:
         return []
     if tenant.webhooks_checked_at is None or tenant.webhooks_checked_at < now() - WEBHOOKS_FRESH:
         subscriptions.ensure(tenant)
-    _await_turn(run)
+    with transaction() as session:
+        _await_turn(session, run)
     info = shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST, reserve=RESERVE)
     takes = taken(info.scopes or ())
     if takes.keys() != taken(tenant.scopes).keys():  # of a new shop it is known only now
@@ -59,6 +62,8 @@ def prepare(position: Position) -> list[tuple[str, int]]:
         begun = sync_runs.get(write.session, run.id, for_update=True)
         if begun is None or begun.status != RunStatus.RUNNING or begun.epoch != position.epoch:
             return []
+        sync_runs.lock_turns(write.session)  # others may have come meanwhile
+        _await_turn(write.session, begun)
         store_shop(write, info)
         if begun.is_of_all:
             sync_runs.take_optional(write.session, begun, takes.keys() - taken(()).keys())
@@ -66,13 +71,11 @@ def prepare(position: Position) -> list[tuple[str, int]]:
         return [(each.resource, each.step) for each in sync_runs.checkpoints(write.session, [run.id])]
 
 
-def _await_turn(run: SyncRun) -> None:
-    """Raises Postponed while enough shops' histories are read. Two that come at once may both be let in."""
+def _await_turn(session: Session, run: SyncRun) -> None:
+    """Raises Postponed while enough shops' histories are read."""
     if not run.is_full or run.is_prepared:
         return
-    with transaction() as session:
-        at_work = sync_runs.whole_at_work(session)
-    if at_work >= settings.load().max_first_syncs:
+    if sync_runs.whole_at_work(session) >= settings.load().max_first_syncs:
         raise Postponed(TURN, "enough histories are read now")
 
 

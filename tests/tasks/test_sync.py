@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -456,6 +458,39 @@ def test_no_more_histories_are_read_at_once_than_the_setting_says(worker, open_s
         settings.load.cache_clear()
     assert max(at_once) == 1
     assert all(shop.figures() == shop.expected() for shop in shops)
+
+
+def test_of_two_histories_that_come_at_once_one_has_to_wait(open_shop, monkeypatch):
+    from tasks import shops, sync_steps  # noqa: PLC0415
+    from tasks.sync_work import Position  # noqa: PLC0415
+
+    # Given two shops that both have asked whether they may
+    monkeypatch.setenv("MAX_FIRST_SYNCS", "1")
+    settings.load.cache_clear()
+    both, ask = threading.Barrier(2), shops.ask
+
+    def ask_together(*arguments, **options):
+        both.wait(20)
+        return ask(*arguments, **options)
+
+    monkeypatch.setattr(shops, "ask", ask_together)
+    with transaction() as session:
+        runs = [sync_runs.start(session, open_shop().tenant_id, resources=["orders"]).id for _ in range(2)]
+
+    def prepared(run_id):
+        try:
+            return sync_steps.prepare(Position(run_id, 0))
+        except shops.Postponed:
+            return "later"
+
+    # When both read their shop
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            outcomes = list(threads.map(prepared, runs))
+    finally:
+        settings.load.cache_clear()
+    # Then one of them begins
+    assert sorted(outcomes, key=str) == [[("orders", 0)], "later"]
 
 
 @pytest.mark.parametrize(
