@@ -20,7 +20,7 @@ from shopify.resource import Resource
 TIMEOUT = (3.05, 10.0)
 #: Bytes of one slice, some five hundred orders, and resources, of which smaller ones are more. Statements and temporary tables
 #: cost each the same, however many; a worker holds two slices as objects of ten times their bytes.
-SLICE, SLICE_RESOURCES = 2 * 1024 * 1024, 2_000
+SLICE, SLICE_RESOURCES = 2 * 1024 * 1024, 1_000
 #: Bytes of the first slice, and each is twice the one before: whoever is killed soon after has got on.
 FIRST_SLICE = 128 * 1024
 #: Seconds after which a slice is given as it is, so that what trickles is kept too.

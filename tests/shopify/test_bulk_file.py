@@ -56,7 +56,7 @@ def test_a_resource_comes_with_its_lists_complete(tmp_path):
 
 def test_of_small_resources_a_slice_holds_no_more_than_of_large_ones():
     content = file_of(*(an_order(number) for number in range(1, 4_501)))
-    assert [len(each.resources) for each in read(content, chunk=4096)] == [2_000, 2_000, 500]
+    assert [len(each.resources) for each in read(content, chunk=4096)] == [1_000, 1_000, 1_000, 1_000, 500]
 
 
 def test_the_first_slices_are_small_so_that_whoever_is_killed_soon_has_got_on():
