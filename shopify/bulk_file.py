@@ -103,8 +103,8 @@ def slices(
 ) -> Iterator[Slice]:
     """The resources of a file from the byte ``start`` on, which is the first of a resource's own line.
 
-    ``size``: bytes of the whole file; what ends before was cut off. ``most``: bytes of a slice. Raises FileInvalid, and ShopUnavailable at a cut,
-    after what was whole before it.
+    ``size``: bytes of the whole file; what ends before was cut off. ``most``: bytes of a slice, but for its last resource.
+    Raises FileInvalid, and ShopUnavailable at a cut, after what was whole before it.
     """
     whole, began = Slice(end=start), time.monotonic()
     enough = min(FIRST_SLICE, most)
