@@ -15,6 +15,8 @@ from app.problems import Refusal
 MAX_BODY = 64 * 1024
 #: Bytes per second that a body has to arrive with, beyond the patience that every request gets.
 SLOWEST = 100_000
+#: Seconds after which no body is waited for, however large: Shopify itself has given up long before.
+LONGEST = 20.0
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -43,11 +45,12 @@ class Paced:
     def __init__(self, stream: BinaryIO, arrival: connections.Arrival) -> None:
         self._stream = stream
         self._arrival = arrival
-        arrival.due = time.monotonic() + connections.PATIENCE
+        begun = time.monotonic()
+        arrival.due, self._end = begun + connections.PATIENCE, begun + LONGEST
 
     def read(self, size: int) -> bytes:
         piece = self._stream.read(size)
-        self._arrival.due += len(piece) / SLOWEST
+        self._arrival.due = min(self._arrival.due + len(piece) / SLOWEST, self._end)
         return piece
 
 

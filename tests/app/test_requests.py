@@ -1,8 +1,12 @@
 """What every request has to be, and what every refusal looks like."""
 
+import io
+from types import SimpleNamespace
+
 import pytest
 
-from app.bodies import MAX_BODY
+from app import bodies, connections
+from app.bodies import MAX_BODY, Paced
 from tests.app.conftest import ADMIN
 
 
@@ -149,3 +153,16 @@ def test_every_answer_carries_the_headers_that_keep_it_to_itself(client, shop):
         assert "Strict-Transport-Security" not in answer.headers
     secure = client.get("/healthz", headers={"X-Forwarded-Proto": "https"})
     assert "Strict-Transport-Security" in secure.headers
+
+
+def test_however_much_arrives_the_wait_for_a_body_has_an_end(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("app.bodies.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    arrival = SimpleNamespace(due=0.0)
+    body = Paced(io.BytesIO(b"x" * 16_000_000), arrival)
+    assert arrival.due == clock[0] + connections.PATIENCE
+    body.read(500_000)
+    assert arrival.due == clock[0] + connections.PATIENCE + 5.0
+    clock[0] += 1.0
+    body.read(15_000_000)  # and then silence
+    assert arrival.due == 100.0 + bodies.LONGEST

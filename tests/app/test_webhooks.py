@@ -47,6 +47,17 @@ def test_a_changed_body_is_refused(shop, deliver, accepted):
     assert accepted == []
 
 
+@pytest.mark.parametrize("topic", ["orders/create", "customers/redact", "shop/redact"])
+@pytest.mark.parametrize(
+    "shown", [b"eyJhbGciOiJIUzI1NiJ9.eyJkZXN0IjoiIn0-_", b"code=1&shop=a.myshopify.com&timestamp=1"]
+)
+def test_what_shopify_signs_and_shows_to_a_browser_is_no_webhook(shop, new_domain, deliver, shown, topic):
+    for domain in (shop.domain, new_domain()):
+        answer = deliver(domain, shown, Topic=topic)
+        assert answer.status_code == 401
+        assert "session token" in answer.json["detail"]
+
+
 @pytest.mark.parametrize("header", ["Topic", "Shop_Domain"])
 @pytest.mark.parametrize("value", [None, "", "not valid", "../x"])
 def test_a_missing_or_malformed_header_is_named(shop, deliver, accepted, header, value):
