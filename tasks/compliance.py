@@ -39,6 +39,10 @@ LOOKS = 3
 #: Milliseconds between two goes, while messages of the person are at work (a queue may be paused) or a shop is being erased:
 #: at first, and at most.
 FIRST_WAIT, LONGEST_WAIT = 1_000, 300_000
+#: Seconds until a shop that does not say whether it has the app is asked again.
+ASKED_AGAIN = 3_600.0
+#: A shop that has given no answer for so long is closed.
+CLOSED_AFTER = timedelta(days=7)
 #: For how long what is late is looked for: Shopify delivers up to a day late, and a fetch may rest for hours.
 LATE = timedelta(days=30)
 #: Before what is due a person is warned.
@@ -258,8 +262,10 @@ def _erase_shop(request: ComplianceRequest, tenant: Tenant, wait: int) -> int | 
     try:
         has_left = tenant.status == TenantStatus.UNINSTALLED or not _knows_us(tenant)
     except Postponed as postponed:
-        _note(request.id, waits=f"whether the app is still installed cannot be asked: {postponed}")
-        return postponed.milliseconds
+        if not _is_closed(tenant):
+            _note(request.id, waits=f"whether the app is still installed cannot be asked: {postponed}")
+            return postponed.milliseconds
+        has_left = True
     if not has_left:
         _finish(request.id, "refused: the app is still installed")
         _tell(tenant.id, Level.WARNING, "shop/redact came, but the app is still installed: nothing was erased")
@@ -267,18 +273,27 @@ def _erase_shop(request: ComplianceRequest, tenant: Tenant, wait: int) -> int | 
     with transaction() as session:
         leaving = tenants.get(session, tenant.id, for_update=True)
         if leaving is not None:
+            if not (leaving.status == TenantStatus.UNINSTALLED or leaving.unauthorized_since or _is_closed(leaving)):
+                return wait  # it was installed again meanwhile
             offboarding.begin(session, leaving)
     _note(request.id, {"shops": 1})
     return wait
 
 
+def _is_closed(tenant: Tenant) -> bool:
+    """Whether the shop has given no answer for so long that nobody will: Shopify has no better word for a closed one."""
+    return tenant.unreachable_since is not None and tenant.unreachable_since < now() - CLOSED_AFTER
+
+
 def _knows_us(tenant: Tenant) -> bool:
-    """Whether the shop still has the app. Raises Postponed."""
+    """Whether the shop still has the app. Raises Postponed, also where it does not say."""
     try:
         shops.ask(tenant, lambda client: client.shop(), cost=shop.QUERY_COST)
     except CredentialsRefused:
         return False
-    except (AccessDenied, QueryRefused, UnknownTimeZone):
+    except (AccessDenied, QueryRefused) as refusal:
+        raise Postponed(ASKED_AGAIN, str(refusal)) from refusal
+    except UnknownTimeZone:
         pass  # an answer, whatever it says
     return True
 

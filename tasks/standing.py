@@ -44,6 +44,8 @@ def ask_shop(tenant_id: str) -> None:
 def _stop(tenant_id: uuid.UUID) -> None:
     try:
         with tenants.write(tenant_id) as write:
+            if write.tenant.unauthorized_since is None:
+                return  # it was installed again meanwhile
             record(write, Level.WARNING, "webhook", "the app was uninstalled: the shop's work stops")
             write.tenant.status = TenantStatus.UNINSTALLED
             write.tenant.access_token = write.tenant.refresh_token = None

@@ -5,6 +5,7 @@ import logging
 import uuid
 import zlib
 from datetime import timedelta
+from types import SimpleNamespace
 
 import dramatiq
 import pytest
@@ -19,6 +20,7 @@ from models.database import engine, transaction
 from models.event_log import Level, record
 from models.orders import LineItem, Order, Refund
 from models.tenants import TenantStatus
+from shopify.errors import AccessDenied
 from shopify.webhooks import WebhookHeaders
 from tests.tasks.rows import one
 from tests.tasks.test_webhooks import an_order
@@ -506,6 +508,20 @@ class TestAPersonAsks:
         assert all(each.addresses is None for each in requests_of(shop))
 
 
+def unanswered(monkeypatch, error):
+    """Whoever asks a shop for a compliance request meets this. Returns the shops asked."""
+    from tasks import compliance  # noqa: PLC0415
+
+    asked = []
+
+    def ask(tenant, *_, **__):
+        asked.append(tenant)
+        raise error
+
+    monkeypatch.setattr(compliance, "shops", SimpleNamespace(ask=ask))
+    return asked
+
+
 class TestAShopIsForgotten:
     def test_a_shop_that_left_is_erased_when_shopify_asks(self, shop, worker, tell, ask):
         tell(shop, "customers/create", the_customer())
@@ -529,6 +545,36 @@ class TestAShopIsForgotten:
         assert done(shop)[0].outcome == "refused: the app is still installed"
         assert shop.figures() == shop.expected()
         assert any("nothing was erased" in line for line in shop.events())
+
+    @pytest.mark.parametrize("is_closed", [True, False])
+    def test_a_shop_that_answers_nobody_is_closed_after_a_week(self, shop, worker, ask, monkeypatch, is_closed):
+        from tasks import compliance  # noqa: PLC0415
+        from tasks.shops import Postponed  # noqa: PLC0415
+
+        away = compliance.CLOSED_AFTER + timedelta(minutes=1 if is_closed else -1)
+        with transaction() as session:
+            tenants.get(session, shop.tenant_id, for_update=True).unreachable_since = now() - away
+        unanswered(monkeypatch, Postponed(60.0, "there is no such shop"))
+        ask(shop, "shop/redact")
+        if is_closed:
+            assert done(shop)[0].outcome == "everything of the shop is erased"
+        else:
+            eventually(lambda: [each for each in requests_of(shop) if "cannot be asked" in (each.outcome or "")])
+            assert shop.tenant().status == TenantStatus.ACTIVE
+
+    def test_a_shop_that_refuses_to_say_is_asked_again(self, shop, worker, ask, monkeypatch):
+        unanswered(monkeypatch, AccessDenied("HTTP 403"))
+        ask(shop, "shop/redact")
+        (request,) = eventually(lambda: [each for each in requests_of(shop) if "HTTP 403" in (each.outcome or "")])
+        assert request.done_at is None
+
+    def test_a_shop_that_installs_the_app_again_while_it_is_asked_stays(self, shop, worker, ask, monkeypatch):
+        from tasks.shops import CredentialsRefused  # noqa: PLC0415
+
+        asked = unanswered(monkeypatch, CredentialsRefused())  # the ones that it had before
+        ask(shop, "shop/redact")
+        eventually(lambda: len(asked) > 1)
+        assert shop.tenant().status == TenantStatus.ACTIVE
 
     @pytest.mark.parametrize("topic", ["shop/redact", "customers/redact"])
     def test_another_topics_body_erases_nothing_and_is_left_to_a_person(self, shop, worker, ask, topic):

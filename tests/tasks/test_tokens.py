@@ -477,6 +477,19 @@ def test_an_uninstalled_shop_keeps_no_refresh_token(worker, shop):
     assert (shop.tenant().access_token, shop.tenant().refresh_token) == (None, None)
 
 
+def test_a_shop_that_installs_the_app_again_while_it_is_asked_goes_on(shop, monkeypatch):
+    from tasks import shops, standing  # noqa: PLC0415
+
+    before = shop.tenant()
+
+    def refused(*_, **__):  # with the credentials that it had before
+        raise shops.CredentialsRefused
+
+    monkeypatch.setattr(standing.shops, "ask", refused)
+    standing.ask_shop.fn(str(shop.tenant_id))
+    assert (shop.tenant().status, shop.tenant().access_token) == (TenantStatus.ACTIVE, before.access_token)
+
+
 def test_a_shop_that_leaves_stops_sending_although_its_token_has_ended(worker, shop, configured):
     from shopify.client import Client  # noqa: PLC0415
     from tasks import offboarding, subscriptions  # noqa: PLC0415
