@@ -133,6 +133,32 @@ def test_a_shop_that_is_back_already_keeps_its_subscriptions(shop, uri):
     assert len(client_of(shop).subscriptions(uri)) == len(wanted_topics())
 
 
+def test_a_shop_that_left_and_never_answers_is_asked_for_a_day_and_less_and_less_often(shop, uri, monkeypatch, caplog):
+    from tasks import subscriptions  # noqa: PLC0415
+    from tasks.shops import Postponed  # noqa: PLC0415
+
+    subscriptions.check.fn(str(shop.tenant_id))
+    former = shop.tenant()
+    with transaction() as session:
+        session.get_one(type(former), former.id).shop_domain = f"moved-{shop.domain}"  # nobody's any more
+
+    def away(*_, **__):
+        raise Postponed(3.0, "it does not answer")
+
+    monkeypatch.setattr(subscriptions.shops, "ask", away)
+    sent = []
+    monkeypatch.setattr(
+        subscriptions.remove, "send_with_options", lambda *, args, delay: sent.append((args, delay / 3_600_000))
+    )
+    subscriptions.remove.fn(shop.domain, None, encryption.encrypted(former.access_token))
+    while len(sent) < 200 and "were not removed" not in caplog.text:
+        subscriptions.remove.fn(*sent[-1][0])
+    delays = [hours for _, hours in sent]
+    assert delays[0] < 0.002
+    assert max(delays) == 0.25
+    assert 20 < sum(delays) < 28
+
+
 def test_a_shop_with_client_credentials_stops_sending_although_its_token_has_ended(worker, shop, store, uri):
     from tasks import offboarding, subscriptions  # noqa: PLC0415
 
