@@ -150,13 +150,13 @@ _NAMED = """
 select exists (
     select from redactions
     where tenant_id = :tenant_id and (resource = :resource and shopify_id = :shopify_id
-       or resource = 'customers' and shopify_id = any(:ids))
+       or resource in ('customers', 'orders') and shopify_id = any(:ids))
 )
 """
 
 
 def is_of_marked(write: Write, resource: str, shopify_id: int | None, said: str) -> bool:
-    """Whether ``said``, a payload of a resource as text, is of a marked row, or may name a marked customer by their id."""
+    """Whether ``said``, a payload of a resource as text, is of a marked row, or may name a marked customer or order by its id."""
     numbers = {int(number) for number in _NUMBER.findall(said)}
     parameters = {
         "tenant_id": write.tenant.id,

@@ -49,6 +49,8 @@ class Delivery(BaseModel):
     triggered_at: datetime
     received_at: datetime
     body_digest: str
+    #: Bytes of the body as it came.
+    length: int = 0
     text: str | None = None
     compressed: str | None = None
     #: Of a body that was too large to travel: its resource is fetched instead.
@@ -69,6 +71,7 @@ class Delivery(BaseModel):
             triggered_at=headers.triggered_at,
             received_at=now(),
             body_digest=digest,
+            length=len(body),
             text=text,
             compressed=compressed,
         )
@@ -96,11 +99,6 @@ class Delivery(BaseModel):
             status=status,
             repeats=repeats,
         )
-
-    @property
-    def size(self) -> int:
-        """Bytes that it takes while it travels."""
-        return len(self.text or self.compressed or "")
 
     @property
     def compressed_body(self) -> bytes | None:

@@ -19,8 +19,8 @@ from tasks.deliveries import Delivery
 PAUSED_RETRY = 60_000
 #: Deliveries written in one transaction, and milliseconds that the first of them waits for others.
 BATCH_SIZE, BATCH_WAIT = 100, 20
-#: Bytes of packed deliveries in one transaction, which unpack to some ten times as much: a burst of large ones is divided.
-MOST_BYTES = 2**20
+#: Bytes of the deliveries' bodies in one transaction: a burst of large ones is divided.
+MOST_BYTES = 10 * 2**20
 
 
 def accept(tenant_id: uuid.UUID, headers: WebhookHeaders, body: bytes) -> None:
@@ -83,7 +83,7 @@ def _portions(found: list[Delivery]) -> Iterator[list[Delivery]]:
     """In their order, each of at most MOST_BYTES, or of one delivery."""
     portion: list[Delivery] = []
     for delivery in found:
-        if portion and sum(each.size for each in portion) + delivery.size > MOST_BYTES:
+        if portion and sum(each.length for each in portion) + delivery.length > MOST_BYTES:
             yield portion
             portion = []
         portion.append(delivery)

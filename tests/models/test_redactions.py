@@ -159,6 +159,13 @@ def test_forgetting_follows_merges_and_is_done_once(tenant, write_webhook, order
     assert emails == [None, None, "8@example.com"]
 
 
+def test_a_late_payload_that_names_a_marked_order_is_of_a_marked_person(tenant, mark):
+    mark("orders", 60_007)
+    with tenants.write(tenant.id) as write:
+        assert redactions.is_of_marked(write, "orders/updated", None, '{"id": 60007, "email": "ada@example.com"')
+        assert not redactions.is_of_marked(write, "orders/updated", None, '{"id": 600070')
+
+
 def test_quarantined_payloads_are_withheld_by_id_and_by_address(tenant, mark):
     held = {
         "by its own id": ("customers", 70_007, {"any": 1}),
