@@ -25,16 +25,21 @@ where tenant_id = :tenant_id and payload <> :withheld
 _EVENTS = "delete from event_log where tenant_id = :tenant_id and lower(message) like any(:patterns)"
 
 
-def forget(write: Write, *, emails: Sequence[str] = (), phones: Sequence[str] = ()) -> dict[str, int]:
+def forget(
+    write: Write, *, emails: Sequence[str] = (), phones: Sequence[str] = (), besides: Sequence[str] = ()
+) -> dict[str, int]:
     """Mark everything of those who are marked or have one of these addresses, and erase it. Returns how much, by table.
+
+    ``besides``: addresses that texts may name them by, and that make nobody the same person.
 
     Safe to repeat: what is gone is counted no more. Figures stay, since amounts, currencies and days do.
     """
     redactions.mark_everything_of(write, emails=emails, phones=phones)
     erased = redactions.strip(write, TABLES)
-    erased["quarantine"] = _quarantine(write, [*emails, *phones])
-    erased["payloads"] = payloads.forget(write, [*emails, *phones])
-    erased["events"] = _events(write, [*emails, *phones])
+    every = [*emails, *phones, *besides]
+    erased["quarantine"] = _quarantine(write, every)
+    erased["payloads"] = payloads.forget(write, every)
+    erased["events"] = _events(write, every)
     return {name: count for name, count in erased.items() if count}
 
 

@@ -3,6 +3,7 @@
 Shopify tells them once. What is read from it is not kept: it can be read again.
 """
 
+import json
 import uuid
 import zlib
 from collections.abc import Iterable, Sequence
@@ -159,14 +160,22 @@ where redactions.tenant_id = :tenant_id and payloads.tenant_id = redactions.tena
        or redactions.resource = 'customers' and redactions.shopify_id = payloads.customer_shopify_id)
 """
 
-#: Of a body that could not be read nobody knows whom it names.
-_UNTOLD = "select id, body from payloads where tenant_id = :tenant_id and shopify_id is null"
+#: Of a body that could not be read nobody knows whom it names; nor of a guest's order that could not be stored.
+_UNTOLD = """
+select id, body from payloads
+where tenant_id = :tenant_id and customer_shopify_id is null
+  and (shopify_id is null
+       or resource = 'orders' and not exists (
+           select from orders where orders.tenant_id = :tenant_id and orders.shopify_id = payloads.shopify_id
+       ))
+"""
 
 
 def forget(write: Write, addresses: Iterable[str]) -> int:
     """Erase what is of somebody who is marked, or tells nothing but one of their addresses. Returns how many."""
     done = write.session.execute(sql(_FORGET), {"tenant_id": write.tenant.id})
-    wanted = [address.casefold().encode() for address in addresses]
+    said = [text for address in addresses for text in (address, json.dumps(address)[1:-1])]  # as it is, and escaped
+    wanted = [text.casefold().encode() for text in said]
     untold = write.session.execute(sql(_UNTOLD), {"tenant_id": write.tenant.id}).all()
     naming = [row.id for row in untold if any(each in zlib.decompress(row.body).lower() for each in wanted)]
     if naming:

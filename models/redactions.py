@@ -103,15 +103,18 @@ union
 select 'phone', phone from customers join redactions using (tenant_id, shopify_id)
 where tenant_id = :tenant_id and resource = 'customers' and phone is not null
 union
-select 'email', lower(email) from orders join redactions using (tenant_id, shopify_id)
+select 'besides', lower(email) from orders join redactions using (tenant_id, shopify_id)
 where tenant_id = :tenant_id and resource = 'orders' and email is not null
 """
 
 
-def addresses(write: Write) -> tuple[list[str], list[str]]:
-    """Emails and phones that rows of marked people still hold: what else may name them is found by these."""
+def addresses(write: Write) -> tuple[list[str], list[str], list[str]]:
+    """Emails and phones that rows of marked people still hold, and the emails of their orders, which may be somebody else's."""
     found = write.session.execute(sql(_ADDRESSES), {"tenant_id": write.tenant.id}).all()
-    return [row.address for row in found if row.kind == "email"], [row.address for row in found if row.kind == "phone"]
+    emails, phones, besides = (
+        [row.address for row in found if row.kind == each] for each in ("email", "phone", "besides")
+    )
+    return emails, phones, besides
 
 
 # The names come from our own models.

@@ -100,25 +100,28 @@ class Addresses:
 
     emails: tuple[str, ...] = ()
     phones: tuple[str, ...] = ()
+    #: Of their orders alone: staff type them, and they may be another customer's.
+    besides: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, request: ComplianceRequest) -> Self:
         if request.addresses is None:
             return cls()
         packed = json.loads(request.addresses.get_secret_value())
-        return cls(tuple(packed["emails"]), tuple(packed["phones"]))
+        return cls(tuple(packed["emails"]), tuple(packed["phones"]), tuple(packed.get("besides", ())))
 
     def packed(self) -> SecretStr:
-        return SecretStr(json.dumps({"emails": sorted({*self.emails}), "phones": sorted({*self.phones})}))
+        told = {"emails": self.emails, "phones": self.phones, "besides": self.besides}
+        return SecretStr(json.dumps({name: sorted({*each}) for name, each in told.items()}))
 
     def with_those_of(self, write: Write) -> "Addresses":
         """And what the rows of marked people still say."""
-        emails, phones = redactions.addresses(write)
-        return Addresses((*self.emails, *emails), (*self.phones, *phones))
+        emails, phones, besides = redactions.addresses(write)
+        return Addresses((*self.emails, *emails), (*self.phones, *phones), (*self.besides, *besides))
 
     @property
     def every(self) -> tuple[str, ...]:
-        return (*self.emails, *self.phones)
+        return (*self.emails, *self.phones, *self.besides)
 
 
 def accept(headers: WebhookHeaders, body: bytes) -> None:
@@ -243,7 +246,7 @@ def _erase_rows(request_id: uuid.UUID, tenant_id: uuid.UUID) -> dict[str, int]:
         stored = compliance.get(write.session, request_id)
         assert stored is not None
         addresses = Addresses.of(stored)
-        erased = forgetting.forget(write, emails=addresses.emails, phones=addresses.phones)
+        erased = forgetting.forget(write, emails=addresses.emails, phones=addresses.phones, besides=addresses.besides)
         people = redactions.marked(write, redactions.PEOPLE)
         compliance.forget_addresses(write.session, stored.shop_domain, of_customers=people)
         return erased

@@ -203,7 +203,7 @@ def tell(store, migrated, nats) -> Callable[..., None]:
     """Hands a webhook of the test's own making to the workers, as the web process does."""
     from tasks import webhooks  # noqa: PLC0415
 
-    def hand_over(shop: Shop, topic: str, body: dict[str, Any]) -> None:
+    def hand_over(shop: Shop, topic: str, body: dict[str, Any] | bytes) -> None:
         headers = {
             "X-Shopify-Topic": topic,
             "X-Shopify-Hmac-Sha256": "checked before",
@@ -211,6 +211,7 @@ def tell(store, migrated, nats) -> Callable[..., None]:
             "X-Shopify-Webhook-Id": str(uuid.uuid4()),
             "X-Shopify-Triggered-At": now().isoformat(),
         }
-        webhooks.accept(shop.tenant_id, WebhookHeaders.of(headers), json.dumps(body).encode())
+        sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+        webhooks.accept(shop.tenant_id, WebhookHeaders.of(headers), sent)
 
     return hand_over

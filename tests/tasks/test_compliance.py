@@ -19,6 +19,7 @@ from models.customers import Customer
 from models.database import engine, transaction
 from models.event_log import Level, record
 from models.orders import LineItem, Order, Refund
+from models.payloads import Payload
 from models.tenants import TenantStatus
 from shopify.errors import AccessDenied
 from shopify.webhooks import WebhookHeaders
@@ -125,6 +126,12 @@ def rows_that_say(*traces):
             said = zlib.decompress(body).decode()
             found += [f"payloads: {said}" for trace in traces if trace in said]
     return found
+
+
+def bodies_of(shop):
+    """The payloads that are kept of a shop."""
+    with transaction() as session:
+        return session.exec(select(Payload.body).where(col(Payload.tenant_id) == shop.tenant_id)).all()
 
 
 def messages_that_say(*traces):
@@ -267,6 +274,37 @@ class TestAPersonIsForgotten:
         ask(shop, "customers/redact", customer={"email": EMAIL.upper(), "phone": PHONE}, orders_to_redact=[])
         done(shop)
         assert one(Order, shop, shopify_id=ORDER).email is None
+
+    def test_another_customer_whose_address_stands_on_an_order_stays(self, shop, worker, tell, redact):
+        # Given an order of the person's that staff wrote with another customer's address
+        other = CUSTOMER + 1
+        ids = {"id": other, "admin_graphql_api_id": f"gid://shopify/Customer/{other}"}
+        tell(
+            shop,
+            "customers/create",
+            the_customer(**ids, email="bo@example.com", last_name="Other", phone=None, note=""),
+        )
+        tell(shop, "orders/create", the_order(email="bo@example.com"))
+        own = {"customer": {"id": other}, "email": "bo@example.com", "note": "His", "shipping_address": None}
+        tell(shop, "orders/create", the_order(GUEST_ORDER, line_items=[], **own))
+        eventually(lambda: one(Order, shop, shopify_id=GUEST_ORDER))
+        eventually(lambda: one(Order, shop, shopify_id=ORDER))
+        eventually(lambda: one(Customer, shop, shopify_id=other))
+        redact(shop, orders=())
+        done(shop)
+        assert one(Order, shop, shopify_id=ORDER).email is None
+        assert one(Customer, shop, shopify_id=other).last_name == "Other"
+        assert one(Order, shop, shopify_id=GUEST_ORDER).note == "His"
+
+    @pytest.mark.parametrize("escaped", [False, True])
+    def test_a_guests_order_that_could_not_be_stored_is_found_by_email(self, shop, worker, tell, ask, escaped):
+        email = "zoë@example.com"
+        order = json.dumps(the_order(GUEST_ORDER, customer=None, email=email, currency="a\0b"), ensure_ascii=escaped)
+        tell(shop, "orders/create", order.encode())
+        eventually(lambda: bodies_of(shop))
+        ask(shop, "customers/redact", customer={"id": CUSTOMER, "email": email}, orders_to_redact=[])
+        done(shop)
+        assert bodies_of(shop) == []
 
     @pytest.mark.parametrize("status", [TenantStatus.PAUSED, TenantStatus.UNINSTALLED])
     def test_people_of_a_shop_that_rests_are_forgotten_too(self, shop, worker, tell, redact, status):
