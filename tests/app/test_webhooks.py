@@ -51,11 +51,17 @@ def test_a_changed_body_is_refused(shop, deliver, accepted):
 @pytest.mark.parametrize(
     "shown", [b"eyJhbGciOiJIUzI1NiJ9.eyJkZXN0IjoiIn0-_", b"code=1&shop=a.myshopify.com&timestamp=1"]
 )
-def test_what_shopify_signs_and_shows_to_a_browser_is_no_webhook(shop, new_domain, deliver, shown, topic):
-    for domain in (shop.domain, new_domain()):
-        answer = deliver(domain, shown, Topic=topic)
-        assert answer.status_code == 401
-        assert "session token" in answer.json["detail"]
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_shopify_signs_and_shows_to_a_browser_is_no_webhook(
+    new_shop, deliver, monkeypatch, *, shown, topic, is_known
+):
+    shop = new_shop()
+    if not is_known:
+        monkeypatch.setattr(directory, "find", lambda _: None)
+        monkeypatch.setattr(directory, "look_again", lambda _: None)
+    answer = deliver(shop.domain, shown, Topic=topic)
+    assert answer.status_code == 401
+    assert "session token" in answer.json["detail"]
 
 
 @pytest.mark.parametrize("header", ["Topic", "Shop_Domain"])
