@@ -3,7 +3,7 @@
 import random
 import uuid
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dramatiq
@@ -130,8 +130,8 @@ def prepare_run(run_id: str, epoch: int) -> None:
     time_limit=TIME_LIMIT,
     on_retry_exhausted="fail_run",
 )
-def advance(run_id: str, resource: str, epoch: int, step: int) -> None:
-    """Carry out one step of a resource's sync, then enqueue the next.
+def advance(run_id: str, resource: str, epoch: int, step: int, postponed_since: str | None = None) -> None:
+    """Carry out one step of a resource's sync, then enqueue the next. ``postponed_since``: when it was first put off.
 
     Safe to run twice: a step behind the checkpoint writes nothing and enqueues the same successor.
     """
@@ -139,8 +139,10 @@ def advance(run_id: str, resource: str, epoch: int, step: int) -> None:
     try:
         done = sync_steps.advance(position, resource, step)
     except Postponed as postponed:
-        if _may_wait(position.run_id, postponed):
-            advance.send_with_options(args=(run_id, resource, epoch, step), delay=postponed.milliseconds)
+        since = now() if postponed_since is None else datetime.fromisoformat(postponed_since)
+        if _may_wait(position.run_id, postponed, since, what=resource):
+            again = (run_id, resource, epoch, step, since.isoformat())
+            advance.send_with_options(args=again, delay=postponed.milliseconds)
     except TenantInactive as inactive:
         if _waits(position.run_id, inactive):
             advance.send_with_options(args=(run_id, resource, epoch, step), delay=PAUSED_RETRY)
@@ -218,19 +220,27 @@ def resume(session: Any, run: SyncRun) -> list[tuple[Any, ...]]:
     ]
 
 
-def _may_wait(run_id: uuid.UUID, postponed: Postponed) -> bool:
-    """Whether the run may wait for its shop, and is not silent meanwhile. It ends when the shop stays away for too long."""
+def _may_wait(run_id: uuid.UUID, postponed: Postponed, since: datetime | None = None, *, what: str = "") -> bool:
+    """Whether the run may wait for its shop, and is not silent meanwhile. It ends when the shop stays away for too long.
+
+    And when ``what`` waits ``since`` then, although the shop may answer everything else: it fails at this question.
+    """
     with transaction() as session:
         run = sync_runs.get(session, run_id, for_update=True)
         if run is None or run.status != RunStatus.RUNNING:
             return False
         tenant = tenants.get(session, run.tenant_id)
         away_since = tenant.unreachable_since if tenant is not None else None
-        if away_since is None or max(away_since, run.started_at) > now() - LONGEST_WAIT:
+        too_long = now() - LONGEST_WAIT
+        is_away = away_since is not None and max(away_since, run.started_at) <= too_long
+        if not is_away and (since is None or since > too_long):
             run.alive_at = max(run.alive_at, now() + timedelta(seconds=postponed.seconds))
             run.pickups = 0
             return True
-    _fail(run_id, f"the shop cannot be reached since {away_since:%Y-%m-%d %H:%M} UTC")
+    if is_away:
+        _fail(run_id, f"the shop cannot be reached since {away_since:%Y-%m-%d %H:%M} UTC")
+    else:
+        _fail(run_id, f"{what}: the same question could not be asked for a day, the last time because {postponed}")
     return False
 
 

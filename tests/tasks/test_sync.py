@@ -233,6 +233,26 @@ def test_a_shop_that_stays_away_ends_its_run_and_blocks_no_other(worker, shop, m
     assert shop.tenant().unreachable_since is None
 
 
+def test_a_question_that_a_shop_always_fails_at_ends_its_run(worker, shop, monkeypatch):
+    from tasks import shops  # noqa: PLC0415
+
+    monkeypatch.setattr("tasks.sync.LONGEST_WAIT", timedelta(seconds=1))
+    ask = shops.ask
+
+    def failing(tenant, question, **options):
+        if options.get("spent") is None:
+            return ask(tenant, question, **options)  # everything but pages is answered
+        raise shops.Postponed(0.1, "INTERNAL_SERVER_ERROR")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shops, "ask", failing)
+        run = shop.sync()
+    assert run.status == RunStatus.FAILED
+    assert "the same question could not be asked for a day, the last time because INTERNAL_SERVER_ERROR" in run.error
+    assert shop.tenant().unreachable_since is None
+    assert shop.sync().status == RunStatus.COMPLETED
+
+
 def test_a_silent_shop_is_asked_by_one_thread_at_a_time(worker, shop):
     from tasks import shops  # noqa: PLC0415
     from tasks.waits import Postponed  # noqa: PLC0415
