@@ -36,6 +36,8 @@ class Refetch(SQLModel, table=True):
     is_lost: bool = False
 
 
+#: Why a sync marks what its bulk file told: it sees to these itself once the file is at its end.
+IN_PART, UNTOLD = "a bulk file tells it only in part", "its versions cannot be told apart"
 #: Why something is to be read again later, of a mark for which no message was sent: its time is ``due_at``.
 PENDING = "something of it was on its way"
 
@@ -44,7 +46,7 @@ insert into refetches (tenant_id, resource, shopify_id, reason, first_marked_at,
 select :tenant_id, :resource, shopify_id, :reason, :at, :at, :due, :is_lost from unnest(cast(:ids as bigint[])) as shopify_id
 on conflict (tenant_id, resource, shopify_id) do update
 set marked_at = excluded.marked_at, reason = excluded.reason, is_lost = refetches.is_lost or excluded.is_lost,
-    due_at = case when refetches.reason = :pending then excluded.due_at else refetches.due_at end  -- it has a message now
+    due_at = case when refetches.reason = any(:later) then excluded.due_at else refetches.due_at end  -- it has a message now
 """
 
 _MARK_FOR_LATER = """
@@ -80,7 +82,7 @@ def mark(
                 "reason": reason,
                 "at": write.at,
                 "due": write.at + after,
-                "pending": PENDING,
+                "later": [PENDING, IN_PART, UNTOLD],
                 "is_lost": is_lost,
             },
         )
@@ -130,6 +132,16 @@ def release(write: Write, resource: str) -> None:
     write.session.execute(
         sql("update refetches set due_at = :at where tenant_id = :tenant_id and resource = :resource and due_at > :at"),
         {"tenant_id": write.tenant.id, "resource": resource, "at": write.at},
+    )
+
+
+def abandon(session: Session, tenant_id: uuid.UUID) -> None:
+    """The sync that would have seen to what its files told in part has ended: what is left of it is due now."""
+    session.execute(
+        sql(
+            "update refetches set due_at = :at where tenant_id = :tenant_id and reason = any(:reasons) and due_at > :at"
+        ),
+        {"tenant_id": tenant_id, "reasons": [IN_PART, UNTOLD], "at": now()},
     )
 
 

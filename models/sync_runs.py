@@ -14,6 +14,7 @@ import sqlalchemy
 from sqlalchemy import Index, func, text
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from models import refetches
 from models.columns import id_field, now, now_field, time_field
 from models.database import sql
 from models.tenants import Tenant, TenantStatus
@@ -235,6 +236,7 @@ def finish(session: Session, run: SyncRun, status: RunStatus, *, error: str | No
     run.status = status
     run.error = error
     run.finished_at = now()
+    refetches.abandon(session, run.tenant_id)
     for unfinished in checkpoints(session, [run.id]):
         if unfinished.status == RunStatus.RUNNING:
             unfinished.status = status

@@ -111,8 +111,8 @@ def _fetches(write: Write, resource: str, rows: Sequence[Row], outcome: Outcome)
 def _mark_for_details(write: Write, resource: str, in_part: Set[int], outcome: Outcome) -> None:
     """Mark what the sync itself reads again once its file is at its end: there may be a hundred thousand."""
     lacking = in_part & (outcome.mended | outcome.known_by_webhook)
-    refetches.mark(write, resource, lacking, "a bulk file tells it only in part", after=DETAILED_LATER)
-    refetches.mark(write, resource, outcome.ambiguous, "its versions cannot be told apart", after=DETAILED_LATER)
+    refetches.mark(write, resource, lacking, refetches.IN_PART, after=DETAILED_LATER)
+    refetches.mark(write, resource, outcome.ambiguous, refetches.UNTOLD, after=DETAILED_LATER)
 
 
 def _read_again(write: Write, resource: str, shopify_id: int, *, pending_for: timedelta) -> None:

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from models import refetches, tenants
+from models import refetches, sync_runs, tenants
 from models.columns import now
 from models.database import transaction
+from models.sync_runs import RunStatus, SyncRun
 
 LATER = timedelta(hours=1)
 
@@ -41,6 +42,22 @@ def test_a_mark_for_later_that_gets_a_message_is_due_with_it(tenant, due):
     with tenants.write(tenant.id) as write:
         refetches.mark(write, "orders", [1], "a webhook told of it in part")
     assert due(1) == timedelta(0)
+
+
+@pytest.mark.parametrize("reason", [refetches.IN_PART, refetches.UNTOLD])
+def test_what_a_sync_would_have_seen_to_is_due_with_a_message_and_when_the_sync_has_ended(tenant, due, reason):
+    with tenants.write(tenant.id) as write:
+        refetches.mark(write, "orders", [1, 2], reason, after=LATER)
+        refetches.mark(write, "orders", [3], "another reason", after=LATER)
+        refetches.mark_for_later(write, "orders", 4, due_at=write.at + LATER)
+        run = sync_runs.start(write.session, tenant.id, resources=["orders"])
+    with tenants.write(tenant.id) as write:
+        refetches.mark(write, "orders", [1], "a webhook told of it in part")
+    assert (due(1), due(2)) == (timedelta(0), LATER)
+    with tenants.write(tenant.id) as write:
+        sync_runs.finish(write.session, write.session.get_one(SyncRun, run.id), RunStatus.CANCELLED)
+    assert due(2) < timedelta(minutes=1)
+    assert (due(3), due(4)) == (LATER, LATER)
 
 
 def test_a_mark_that_was_postponed_stays_so_and_is_put_off_by_none_for_later(tenant, due):
