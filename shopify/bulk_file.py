@@ -18,6 +18,8 @@ from shopify.resource import Resource
 
 #: Seconds to connect, and seconds without a byte: less than a worker has to stop.
 TIMEOUT = (3.05, 10.0)
+#: Seconds of one download: whoever reads on needs no more than some of them, unless a line trickles for ever.
+LONGEST = 300.0
 #: Bytes of one slice, some five hundred orders, and resources, of which smaller ones are more. Statements and temporary tables
 #: cost each the same, however many; a worker holds two slices as objects of ten times their bytes.
 SLICE, SLICE_RESOURCES = 2 * 1024 * 1024, 1_000
@@ -84,18 +86,24 @@ def _chunks(response: requests.Response, start: int) -> Iterator[bytes]:
     if status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         raise ShopUnavailable("a bulk operation's file is answered with another part than was asked for")
     try:
-        while chunk := response.raw.read1(_CHUNK, decode_content=False):
-            if to_skip:
-                skipped = min(to_skip, len(chunk))
-                to_skip -= skipped
-                chunk = chunk[skipped:]
-            if chunk:
-                yield chunk
+        for chunk in _within(response, LONGEST):
+            skipped = min(to_skip, len(chunk))
+            to_skip -= skipped
+            if len(chunk) > skipped:
+                yield chunk[skipped:]
     except (urllib3.exceptions.HTTPError, OSError) as error:
         failure = type(error).__name__
     else:
         return
     raise ShopUnavailable(f"a bulk operation's file was cut off ({failure})")
+
+
+def _within(response: requests.Response, seconds: float) -> Iterator[bytes]:
+    ends = time.monotonic() + seconds
+    while chunk := response.raw.read1(_CHUNK, decode_content=False):
+        if time.monotonic() > ends:
+            raise TimeoutError
+        yield chunk
 
 
 def slices(

@@ -55,8 +55,9 @@ SLOT_LOOK = timedelta(seconds=30)
 STUCK_AFTER = timedelta(hours=2)
 #: Operations started for one history before it is read page by page.
 MOST_OPERATIONS = 3
-#: Tries in a row to read a file that got nothing, before another operation is started.
-MOST_VAIN_READS = 5
+#: Tries in a row to read a file that got nothing, before another operation is started: over a quarter of an hour, since the
+#: file stays for days.
+MOST_VAIN_READS = 30
 #: Seconds of one step of reading: a thread's turn, far less than a run may be silent.
 READING = 10.0
 #: Until a file that was cut off is read on.
@@ -285,7 +286,7 @@ def _read_again(work: Work, reason: str, *, is_vain: bool) -> Done:
         operation.vain_reads += is_vain
         if operation.vain_reads < MOST_VAIN_READS:
             logger.info("%s: the file of %s will be read on: %s", work.tenant.shop_domain, work.resource.name, reason)
-            return Done(work.tenant.id, checkpoint.step, READ_AGAIN * 2**operation.vain_reads)
+            return Done(work.tenant.id, checkpoint.step, min(READ_AGAIN * 2**operation.vain_reads, LONGEST_LOOK))
     return _give_up(work, reason)
 
 

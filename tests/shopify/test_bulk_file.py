@@ -1,6 +1,8 @@
 """A bulk operation's file: from bytes to whole resources, from any of its resources on."""
 
+import collections
 import json
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -87,6 +89,13 @@ def test_of_a_file_that_is_cut_off_what_is_whole_is_given_before_the_cut_is_told
         kept.extend(bulk_file.slices(ORDERS, iter([FILE[:cut]]), start=0, size=len(FILE)))
     rest = read(FILE, start=kept[-1].end if kept else 0)
     assert shape(kept) + shape(rest) == SHAPE
+
+
+def test_a_line_that_trickles_for_ever_is_cut_off(monkeypatch):
+    monkeypatch.setattr(bulk_file, "LONGEST", 0.05)
+    response = SimpleNamespace(status_code=200, headers={}, raw=SimpleNamespace(read1=lambda *_, **__: b"x"))
+    with pytest.raises(ShopUnavailable, match="cut off"):
+        collections.deque(bulk_file._chunks(response, 0), maxlen=0)
 
 
 def test_a_cut_within_a_line_is_no_line():
