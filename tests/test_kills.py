@@ -50,7 +50,7 @@ def lend_shortly(installation: Plant) -> None:
     hasty.close()
 
 
-@pytest.mark.timeout(PATIENCE + FETCHED_AFTER + 60)
+@pytest.mark.timeout(PATIENCE + FETCHED_AFTER + 180)
 @pytest.mark.parametrize("mode", ["pages", "bulk"])
 def test_a_sync_killed_again_and_again_ends_with_exactly_the_stores_rows(installation, mode, capsys):
     chance = random.Random(SEED)
@@ -70,7 +70,7 @@ def test_a_sync_killed_again_and_again_ends_with_exactly_the_stores_rows(install
     )
     installation.flask("tenants", "apply", str(file))
     installation.flask("sync", "start", domain, "--mode", mode)
-    eventually(lambda: read(installation) > 0, timeout=30)
+    eventually(lambda: read(installation) > 0, timeout=120)  # the file has to be made
     installation.control("PATCH", "webhooks", {"webhooksPerSecond": WEBHOOKS_PER_SECOND, "longestPauseSeconds": 2})
     # When one after the other is killed
     told = []
