@@ -127,21 +127,17 @@ def of(
     return session.exec(query.order_by(col(Refetch.shopify_id)).limit(limit)).all()
 
 
-def release(write: Write, resource: str) -> None:
-    """Nobody sees to the marks of a resource any more: each is due now."""
-    write.session.execute(
-        sql("update refetches set due_at = :at where tenant_id = :tenant_id and resource = :resource and due_at > :at"),
-        {"tenant_id": write.tenant.id, "resource": resource, "at": write.at},
-    )
+_RELEASE = """
+update refetches set due_at = :at
+where tenant_id = :tenant_id and reason = any(:reasons) and due_at > :at
+  and (cast(:resource as text) is null or resource = :resource)
+"""
 
 
-def abandon(session: Session, tenant_id: uuid.UUID) -> None:
-    """The sync that would have seen to what its files told in part has ended: what is left of it is due now."""
+def release(session: Session, tenant_id: uuid.UUID, resource: str | None = None) -> None:
+    """No sync sees any more to what its files told: what is left of a resource, or of all, is due now."""
     session.execute(
-        sql(
-            "update refetches set due_at = :at where tenant_id = :tenant_id and reason = any(:reasons) and due_at > :at"
-        ),
-        {"tenant_id": tenant_id, "reasons": [IN_PART, UNTOLD], "at": now()},
+        sql(_RELEASE), {"tenant_id": tenant_id, "resource": resource, "reasons": [IN_PART, UNTOLD], "at": now()}
     )
 
 

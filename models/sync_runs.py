@@ -236,7 +236,7 @@ def finish(session: Session, run: SyncRun, status: RunStatus, *, error: str | No
     run.status = status
     run.error = error
     run.finished_at = now()
-    refetches.abandon(session, run.tenant_id)
+    refetches.release(session, run.tenant_id)
     for unfinished in checkpoints(session, [run.id]):
         if unfinished.status == RunStatus.RUNNING:
             unfinished.status = status

@@ -23,8 +23,18 @@ __all__ = ["PayloadRejected", "WebhookHeaders", "event_of", "names_another_shop"
 # --- the signature ---------------------------------------------------------------------------------------------------
 
 
+#: What else Shopify signs with the app's secret, and shows to whoever installs it: a session token's header and payload, and
+#: the parameters of an installation.
+_SHOWN_TO_BROWSERS = re.compile(rb"[\w-]+\.[\w-]+|\w+=[^&]*(?:&\w+=[^&]*)*")
+
+
 def verify_signature(body: bytes, signature: str, secrets: Iterable[str]) -> bool:
-    """Whether one of ``secrets`` signed ``body``: base64 of HMAC-SHA256. All are compared, each in constant time."""
+    """Whether one of ``secrets`` signed ``body``: base64 of HMAC-SHA256. All are compared, each in constant time.
+
+    No signature counts under what Shopify signs and is no webhook's body.
+    """
+    if _SHOWN_TO_BROWSERS.fullmatch(body) is not None:
+        return False
     given = signature.encode("utf-8", "replace")
     matches = 0
     for secret in secrets:

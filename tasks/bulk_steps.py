@@ -347,7 +347,7 @@ def _end_details(work: Work, warning: str | None = None) -> Done:
             return Done(work.tenant.id)
         if warning is not None:
             record(write, Level.WARNING, "sync", warning)
-            refetches.release(write, work.resource.name)
+            refetches.release(write.session, write.tenant.id, work.resource.name)
         checkpoint.stage = Stage.CHANGES if work.run.is_full else Stage.COUNT
         checkpoint.cursor = None
         checkpoint.step += 1

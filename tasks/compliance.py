@@ -41,8 +41,8 @@ LOOKS = 3
 FIRST_WAIT, LONGEST_WAIT = 1_000, 300_000
 #: Seconds until a shop that does not say whether it has the app is asked again.
 ASKED_AGAIN = 3_600.0
-#: A shop that has given no answer for so long is closed.
-CLOSED_AFTER = timedelta(days=7)
+#: A shop that has given no answer for so long is closed, once a request has asked it for so long.
+CLOSED_AFTER, ASKED_FOR = timedelta(days=7), timedelta(days=1)
 #: For how long what is late is looked for: Shopify delivers up to a day late, and a fetch may rest for hours.
 LATE = timedelta(days=30)
 #: Before what is due a person is warned.
@@ -265,7 +265,7 @@ def _erase_shop(request: ComplianceRequest, tenant: Tenant, wait: int) -> int | 
     try:
         has_left = tenant.status == TenantStatus.UNINSTALLED or not _knows_us(tenant)
     except Postponed as postponed:
-        if not _is_closed(tenant):
+        if not _is_closed(tenant) or request.received_at > now() - ASKED_FOR:
             _note(request.id, waits=f"whether the app is still installed cannot be asked: {postponed}")
             return postponed.milliseconds
         has_left = True

@@ -49,7 +49,7 @@ class Delivery(BaseModel):
     triggered_at: datetime
     received_at: datetime
     body_digest: str
-    #: Bytes of the body as it came.
+    #: Bytes of the body that travels, unpacked.
     length: int = 0
     text: str | None = None
     compressed: str | None = None
@@ -80,7 +80,7 @@ class Delivery(BaseModel):
         """The same with nothing of the body but its id."""
         found = about(self.topic, body)
         shopify_id = None if found is None else found.shopify_id
-        return self.model_copy(update={"text": None, "compressed": None, "shopify_id": shopify_id})
+        return self.model_copy(update={"text": None, "compressed": None, "length": 0, "shopify_id": shopify_id})
 
     @property
     def key(self) -> Key:

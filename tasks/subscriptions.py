@@ -6,6 +6,7 @@ Only where PUBLIC_URL says how shops reach us. What a shop refuses to send is to
 import logging
 import uuid
 from collections.abc import Collection
+from datetime import datetime, timedelta
 
 import dramatiq
 from sqlmodel import Session, col, select
@@ -22,13 +23,14 @@ from tasks import owners, shops
 from tasks.connection import broker
 from tasks.outbox import outbox
 from tasks.shops import CredentialsRefused, Postponed
+from tasks.waits import until_next_try
 
 logger = logging.getLogger(__name__)
 
 #: Milliseconds over which the daily looks of all shops are spread.
 SPREAD = 3_600_000
-#: Tries to reach a shop that left, and milliseconds between two of them at most: a day.
-MOST_TRIES, LONGEST_PAUSE = 100, 900_000
+#: For how long a shop that left is asked.
+LONGEST_WAIT = timedelta(days=1)
 
 
 def ensure(tenant: Tenant, *, scopes: Collection[str] | None = None) -> list[str]:
@@ -136,12 +138,17 @@ def remove_when_committed(session: Session, tenant: Tenant) -> None:
 
 @dramatiq.actor(queue_name="fetches", infrastructure_errors=OUTAGES, max_retries=8)
 def remove(
-    shop_domain: str, client_id: str | None, encrypted: str | None, refresh: str | None = None, tries: int = 1
+    shop_domain: str,
+    client_id: str | None,
+    encrypted: str | None,
+    refresh: str | None = None,
+    postponed_since: str | None = None,
 ) -> None:
     """Delete our subscriptions of a shop that left, with the credentials that it had. Safe to run twice.
 
     Named by its domain, since its row is gone by then. ``encrypted``: its client's secret, or without a client its token;
-    ``refresh``: its refresh token, encrypted likewise. One that does not answer for a day keeps sending to nobody.
+    ``refresh``: its refresh token, encrypted likewise; ``postponed_since``: when the shop was first put off. One that does
+    not answer for LONGEST_WAIT keeps sending to nobody.
     """
     uri = settings.load().webhook_uri
     with transaction() as session:
@@ -158,11 +165,13 @@ def remove(
         held = shops.ask(former, lambda client: client.subscriptions(uri), cost=QUERY_COST)
         _unsubscribe(former, list(held.values()))
     except Postponed as postponed:
-        if tries == MOST_TRIES:
+        since = now() if postponed_since is None else datetime.fromisoformat(postponed_since)
+        if since < now() - LONGEST_WAIT:
             logger.warning("the subscriptions of %s, which left, were not removed: %s", shop_domain, postponed)
             return
-        delay = min(postponed.milliseconds * 2 ** min(tries - 1, 20), LONGEST_PAUSE)
-        remove.send_with_options(args=(shop_domain, client_id, encrypted, refresh, tries + 1), delay=delay)
+        later = Postponed(max(postponed.seconds, until_next_try(since)), str(postponed))
+        again = (shop_domain, client_id, encrypted, refresh, since.isoformat())
+        remove.send_with_options(args=again, delay=later.milliseconds)
     except (CredentialsRefused, AccessDenied, QueryRefused):
         return  # the app is gone from the shop, and its subscriptions with it
 

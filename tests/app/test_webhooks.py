@@ -59,9 +59,7 @@ def test_what_shopify_signs_and_shows_to_a_browser_is_no_webhook(
     if not is_known:
         monkeypatch.setattr(directory, "find", lambda _: None)
         monkeypatch.setattr(directory, "look_again", lambda _: None)
-    answer = deliver(shop.domain, shown, Topic=topic)
-    assert answer.status_code == 401
-    assert "session token" in answer.json["detail"]
+    assert deliver(shop.domain, shown, Topic=topic).status_code == 401
 
 
 @pytest.mark.parametrize("header", ["Topic", "Shop_Domain"])

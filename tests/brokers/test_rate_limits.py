@@ -137,9 +137,8 @@ def test_of_many_changes_at_once_none_is_lost_and_none_exceeds_a_bound(make_back
     assert sum(at_once(16, lambda number: backends[number % 4].decr("key", 1, 3, MINUTE))) == 7
 
 
-@pytest.mark.parametrize(
-    "make_backend", ["jetstream", "jetstream-memory"], indirect=True
-)  # the other's server is a fake
+# Not the one whose server is a fake: it lets threads count past each other.
+@pytest.mark.parametrize("make_backend", ["jetstream", "jetstream-memory"], indirect=True)
 @pytest.mark.parametrize("stem", ["key@170000000", "key"])
 def test_of_many_sums_at_once_none_exceeds_its_bound(make_backend: Make, stem: str) -> None:
     backends = [make_backend() for _ in range(4)]

@@ -584,14 +584,18 @@ class TestAShopIsForgotten:
         assert shop.figures() == shop.expected()
         assert any("nothing was erased" in line for line in shop.events())
 
-    @pytest.mark.parametrize("is_closed", [True, False])
-    def test_a_shop_that_answers_nobody_is_closed_after_a_week(self, shop, worker, ask, monkeypatch, is_closed):
-        from tasks import compliance  # noqa: PLC0415
+    @pytest.mark.parametrize(
+        ("days", "is_asked_for_long", "is_closed"), [(8, True, True), (6, True, False), (8, False, False)]
+    )
+    def test_a_shop_that_answers_nobody_for_a_week_is_closed(
+        self, shop, worker, ask, monkeypatch, *, days, is_asked_for_long, is_closed
+    ):
         from tasks.shops import Postponed  # noqa: PLC0415
 
-        away = compliance.CLOSED_AFTER + timedelta(minutes=1 if is_closed else -1)
         with transaction() as session:
-            tenants.get(session, shop.tenant_id, for_update=True).unreachable_since = now() - away
+            tenants.get(session, shop.tenant_id, for_update=True).unreachable_since = now() - timedelta(days=days)
+        if is_asked_for_long:
+            monkeypatch.setattr("tasks.compliance.ASKED_FOR", timedelta(0))
         unanswered(monkeypatch, Postponed(60.0, "there is no such shop"))
         ask(shop, "shop/redact")
         if is_closed:

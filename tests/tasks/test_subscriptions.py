@@ -1,10 +1,13 @@
 """A shop's webhook subscriptions, made, looked after and removed; against the simulated store."""
 
+from datetime import timedelta
+
 import pytest
 from pydantic import SecretStr
 
 import settings
 from models import encryption, tenants
+from models.columns import now
 from models.database import transaction
 from shopify.client import Client
 from shopify.subscriptions import enum_of, wanted_topics
@@ -146,17 +149,22 @@ def test_a_shop_that_left_and_never_answers_is_asked_for_a_day_and_less_and_less
         raise Postponed(3.0, "it does not answer")
 
     monkeypatch.setattr(subscriptions.shops, "ask", away)
-    sent = []
-    monkeypatch.setattr(
-        subscriptions.remove, "send_with_options", lambda *, args, delay: sent.append((args, delay / 3_600_000))
-    )
+    sent, delays, begun = [], [], now()
+
+    def send(*, args, delay):
+        sent.append(args)
+        delays.append(timedelta(milliseconds=delay))
+        later = begun + sum(delays, timedelta(0))
+        for module in ("subscriptions", "waits"):
+            monkeypatch.setattr(f"tasks.{module}.now", lambda: later)
+
+    monkeypatch.setattr(subscriptions.remove, "send_with_options", send)
     subscriptions.remove.fn(shop.domain, None, encryption.encrypted(former.access_token))
-    while len(sent) < 200 and "were not removed" not in caplog.text:
-        subscriptions.remove.fn(*sent[-1][0])
-    delays = [hours for _, hours in sent]
-    assert delays[0] < 0.002
-    assert max(delays) == 0.25
-    assert 20 < sum(delays) < 28
+    while len(sent) < 500 and "were not removed" not in caplog.text:
+        subscriptions.remove.fn(*sent[-1])
+    assert delays[0] < timedelta(seconds=5)
+    assert timedelta(minutes=15) < max(delays) < timedelta(minutes=20)
+    assert timedelta(hours=24) < sum(delays, timedelta(0)) < timedelta(hours=25)
 
 
 def test_a_shop_with_client_credentials_stops_sending_although_its_token_has_ended(worker, shop, store, uri):
