@@ -4,10 +4,11 @@ The addresses are fixed before any test module is imported, since ``settings.loa
 them start when the first test asks for the fixture.
 """
 
+import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ def pytest_configure(config: pytest.Config) -> None:
         SHOPIFY_API_SECRET="app-secret",
         SHOPSTREAM_SIMULATED="1",
     )
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets settings for this test; None takes one away."""
+
+    def configure(**values: str | None) -> None:
+        for name, value in values.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        # Not the same, cleared: a worker's thread may be reading the environment of before, and would leave it there.
+        monkeypatch.setattr(settings, "load", functools.cache(settings.load.__wrapped__))
+
+    return configure
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 
-import settings
 from models import refetches, tenants, watermarks
 from models.columns import now
 from models.database import transaction
@@ -168,25 +167,18 @@ def test_a_shop_without_its_history_is_not_looked_at(shop):
 
 @pytest.mark.parametrize(("origin", "looks"), [(None, 15), ("http://127.0.0.1:9", 1)])
 def test_shops_are_looked_at_every_minute_without_webhooks_and_every_quarter_of_an_hour_with(
-    worker, shop, catch_up_all, monkeypatch, *, origin, looks
+    worker, shop, catch_up_all, configured, monkeypatch, *, origin, looks
 ):
     from tasks import catching_up  # noqa: PLC0415
 
     shop.sync()
     sent = []
     monkeypatch.setattr(catching_up.catch_up, "send_with_options", lambda *, args, delay: sent.append((args[0], delay)))
-    monkeypatch.delenv("PUBLIC_URL", raising=False)
-    if origin:
-        monkeypatch.setenv("PUBLIC_URL", origin)
-    settings.load.cache_clear()
+    configured(PUBLIC_URL=origin)
     start = now()
-    try:
-        for minute in range(15):
-            monkeypatch.setattr(catching_up, "now", lambda minute=minute: start + timedelta(minutes=minute))
-            catch_up_all()
-    finally:
-        monkeypatch.undo()
-        settings.load.cache_clear()
+    for minute in range(15):
+        monkeypatch.setattr(catching_up, "now", lambda minute=minute: start + timedelta(minutes=minute))
+        catch_up_all()
     delays = [delay for tenant_id, delay in sent if tenant_id == str(shop.tenant_id)]
     assert len(delays) == looks
     assert all(0 <= delay < catching_up.SPREAD for delay in delays)

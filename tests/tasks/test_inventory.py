@@ -154,16 +154,9 @@ def test_asked_for_by_name_of_a_server_that_does_not_know_it_it_fails_alone(work
 
 
 @pytest.fixture
-def reachable_at(monkeypatch):
+def reachable_at(configured):
     """Say where shops reach us."""
-
-    def say(origin):
-        monkeypatch.setenv("PUBLIC_URL", origin)
-        settings.load.cache_clear()
-
-    yield say
-    monkeypatch.undo()
-    settings.load.cache_clear()
+    return lambda origin: configured(PUBLIC_URL=origin)
 
 
 def subscriptions_of(shop):

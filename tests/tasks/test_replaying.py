@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 from sqlmodel import col, select
 
-import settings
 from models import payloads, redactions, tenants
 from models.columns import now
 from models.database import transaction
@@ -150,7 +149,7 @@ def test_large_bodies_are_kept_as_they_came_and_deletes_not_at_all(shop, tell):
     assert zlib.decompress(payload.body) == json.dumps(body).encode()
 
 
-def test_payloads_are_kept_for_a_number_of_days(shop, tell, monkeypatch):
+def test_payloads_are_kept_for_a_number_of_days(shop, tell, configured, monkeypatch):
     from tasks import tending  # noqa: PLC0415
 
     monkeypatch.setattr(payloads, "BATCH", 1)
@@ -164,12 +163,7 @@ def test_payloads_are_kept_for_a_number_of_days(shop, tell, monkeypatch):
     tending.prune.send()
     eventually(lambda: [each.shopify_id for each in kept(shop)] == [3])
     # And for none
-    monkeypatch.setenv("PAYLOADS_KEPT_DAYS", "0")
-    settings.load.cache_clear()
-    try:
-        tell(shop, "orders/create", order(4))
-        eventually(lambda: one(Order, shop, shopify_id=4))
-        assert all(each.shopify_id != 4 for each in kept(shop))
-    finally:
-        monkeypatch.undo()
-        settings.load.cache_clear()
+    configured(PAYLOADS_KEPT_DAYS="0")
+    tell(shop, "orders/create", order(4))
+    eventually(lambda: one(Order, shop, shopify_id=4))
+    assert all(each.shopify_id != 4 for each in kept(shop))

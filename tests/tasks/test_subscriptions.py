@@ -15,17 +15,14 @@ from tests.tasks.waiting import eventually
 
 
 @pytest.fixture
-def reachable_at(monkeypatch):
+def reachable_at(configured):
     """Say where shops reach us."""
 
     def say(origin):
-        monkeypatch.setenv("PUBLIC_URL", origin)
-        settings.load.cache_clear()
+        configured(PUBLIC_URL=origin)
         return settings.load().webhook_uri
 
-    yield say
-    monkeypatch.undo()
-    settings.load.cache_clear()
+    return say
 
 
 @pytest.fixture

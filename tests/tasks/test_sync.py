@@ -454,12 +454,11 @@ def test_workers_killed_in_the_middle_of_a_sync_change_nothing(open_shop):
     assert shop.figures() == shop.expected()
 
 
-def test_no_more_histories_are_read_at_once_than_the_setting_says(worker, open_shop, monkeypatch):
+def test_no_more_histories_are_read_at_once_than_the_setting_says(worker, open_shop, configured, monkeypatch):
     from tasks import sync, sync_steps  # noqa: PLC0415
 
     monkeypatch.setattr(sync_steps, "TURN", 0.1)
-    monkeypatch.setenv("MAX_FIRST_SYNCS", "1")
-    settings.load.cache_clear()
+    configured(MAX_FIRST_SYNCS="1")
     shops = [open_shop(orders=400), open_shop(orders=400)]
     at_once = []
 
@@ -468,25 +467,20 @@ def test_no_more_histories_are_read_at_once_than_the_setting_says(worker, open_s
             at_once.append(sync_runs.whole_at_work(session))
         return all(shop.run(run_id).status != RunStatus.RUNNING for shop, run_id in zip(shops, runs, strict=True))
 
-    try:
-        runs = [sync.begin(shops[0].tenant_id)]
-        eventually(lambda: shops[0].run(runs[0]).is_prepared)
-        runs.append(sync.begin(shops[1].tenant_id))
-        eventually(all_ended, timeout=60)
-    finally:
-        monkeypatch.undo()
-        settings.load.cache_clear()
+    runs = [sync.begin(shops[0].tenant_id)]
+    eventually(lambda: shops[0].run(runs[0]).is_prepared)
+    runs.append(sync.begin(shops[1].tenant_id))
+    eventually(all_ended, timeout=60)
     assert max(at_once) == 1
     assert all(shop.figures() == shop.expected() for shop in shops)
 
 
-def test_of_two_histories_that_come_at_once_one_has_to_wait(open_shop, monkeypatch):
+def test_of_two_histories_that_come_at_once_one_has_to_wait(open_shop, configured, monkeypatch):
     from tasks import shops, sync_steps  # noqa: PLC0415
     from tasks.sync_work import Position  # noqa: PLC0415
 
     # Given two shops that both have asked whether they may
-    monkeypatch.setenv("MAX_FIRST_SYNCS", "1")
-    settings.load.cache_clear()
+    configured(MAX_FIRST_SYNCS="1")
     both, ask = threading.Barrier(2), shops.ask
 
     def ask_together(*arguments, **options):
@@ -504,11 +498,8 @@ def test_of_two_histories_that_come_at_once_one_has_to_wait(open_shop, monkeypat
             return "later"
 
     # When both read their shop
-    try:
-        with ThreadPoolExecutor(2) as threads:
-            outcomes = list(threads.map(prepared, runs))
-    finally:
-        settings.load.cache_clear()
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = list(threads.map(prepared, runs))
     # Then one of them begins
     assert sorted(outcomes, key=str) == [[("orders", 0)], "later"]
 
@@ -518,12 +509,13 @@ def test_of_two_histories_that_come_at_once_one_has_to_wait(open_shop, monkeypat
     [{"status": TenantStatus.PAUSED}, {"unreachable_since": now() - sync_runs.AWAY_AFTER - timedelta(seconds=1)}],
     ids=["paused", "away"],
 )
-def test_a_shop_that_rests_while_its_history_is_read_keeps_no_other_waiting(worker, open_shop, monkeypatch, rest):
+def test_a_shop_that_rests_while_its_history_is_read_keeps_no_other_waiting(
+    worker, open_shop, configured, monkeypatch, *, rest
+):
     from tasks import sync_steps  # noqa: PLC0415
 
     monkeypatch.setattr(sync_steps, "TURN", 0.1)
-    monkeypatch.setenv("MAX_FIRST_SYNCS", "1")
-    settings.load.cache_clear()
+    configured(MAX_FIRST_SYNCS="1")
     resting, other = open_shop(), open_shop()
     # Given a shop whose history is being read, and that is paused, or does not answer any more
     with transaction() as session:
@@ -536,8 +528,6 @@ def test_a_shop_that_rests_while_its_history_is_read_keeps_no_other_waiting(work
         # Then the turn is another's
         assert other.sync().status == RunStatus.COMPLETED
     finally:
-        monkeypatch.undo()
-        settings.load.cache_clear()
         with transaction() as session:
             sync_runs.finish(session, sync_runs.get(session, run.id), RunStatus.CANCELLED)
 

@@ -31,20 +31,6 @@ APP = App("app-key", ("app-secret",))
 
 
 @pytest.fixture
-def configured(monkeypatch):
-    """Set settings for this test."""
-
-    def configure(**values):
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
-        settings.load.cache_clear()
-
-    yield configure
-    monkeypatch.undo()
-    settings.load.cache_clear()
-
-
-@pytest.fixture
 def install(store, open_shop, configured):
     """Opens a shop that has installed our app: its token lives for an hour and can be refreshed."""
     from tasks import credentials  # noqa: PLC0415  the actors need the settings
